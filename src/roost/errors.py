@@ -1,0 +1,296 @@
+"""Every exception Roost raises, on one page.
+
+    RoostError
+    ├── Refusal                 the caller asked for something that is not allowed; the process lives on
+    │   ├── NotSendable         a value that cannot cross between processes
+    │   ├── InvalidQuorum       n, r or w that cannot be satisfied by this cluster
+    │   ├── NameTaken           a second process under a registered name
+    │   ├── NoSuchProcess       nothing runs under that name
+    │   ├── CallCycle           a call that would wait for itself
+    │   ├── BadMessage          bytes or a value that no declared message describes
+    │   ├── TooLarge            something over a limit of roost.limits
+    │   ├── Conflict            a key with concurrent values and no merge function
+    │   ├── HandshakeRefused    a node, or a console, that may not join this cluster
+    │   └── ConfigError         a setting that makes no sense; says which
+    ├── Unavailable             the world failed; a retry may help
+    │   ├── CallTimeout         no reply within the timeout; the call may have happened
+    │   ├── DeadlineExceeded    a quorum did not answer in time; the write may have happened
+    │   ├── ProcessDown         the process ended before it replied
+    │   ├── StartFailed         a process whose init raised
+    │   ├── NodeDown            the node left while, or before, it was asked
+    │   ├── NoQuorum            fewer replicas answered than were needed
+    │   └── Overloaded          a bounded queue is full; says when to come back
+    └── InvariantViolated       a bug in Roost
+
+A leaf carries its facts as attributes and renders them in ``__str__``. `code` is its name on the wire and in
+JSON. Only declared errors cross between nodes: their arguments travel, never a class name to look up.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RoostError(Exception):
+    """The root of every exception of Roost."""
+
+    code: ClassVar[str] = "roost_error"
+
+    def facts(self) -> dict[str, object]:
+        """The attributes of this error by name: what JSON bodies and logs show beside the sentence."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+
+class Refusal(RoostError):
+    """The caller's mistake, or a plain "no" of the application.
+
+    A handler that raises a Refusal answers its caller with it and keeps its process alive; any other
+    exception in a handler is a crash. Applications subclass it for their own refusals::
+
+        class SoldOut(Refusal):
+            def __init__(self, key: str, available: int) -> None:
+                super().__init__(key, available)
+                self.key, self.available = key, available
+    """
+
+    code: ClassVar[str] = "refusal"
+
+
+class Unavailable(RoostError):
+    """The world failed: a retry may help."""
+
+    code: ClassVar[str] = "unavailable"
+
+
+class InvariantViolated(RoostError):
+    """A bug in Roost: something that cannot happen has happened."""
+
+    code: ClassVar[str] = "invariant_violated"
+
+
+class NotSendable(Refusal):
+    """A value that cannot cross from one process to another, because both could then change it."""
+
+    code: ClassVar[str] = "not_sendable"
+
+    def __init__(self, type_name: str, where: str) -> None:
+        super().__init__(type_name, where)
+        self.type_name, self.where = type_name, where
+
+    def __str__(self) -> str:
+        return (
+            f"a {self.type_name} cannot be sent to another process ({self.where}): send str, int, float, bytes, "
+            "bool, None, tuples, lists, dicts and sets of these, handles, or declare a message: "
+            "class Name(msgspec.Struct, frozen=True)"
+        )
+
+
+class InvalidQuorum(Refusal):
+    """n, r or w that no cluster, or not this one, can satisfy."""
+
+    code: ClassVar[str] = "invalid_quorum"
+
+    def __init__(self, parameter: str, value: int, reason: str) -> None:
+        super().__init__(parameter, value, reason)
+        self.parameter, self.value, self.reason = parameter, value, reason
+
+    def __str__(self) -> str:
+        return f"{self.parameter}={self.value} is not possible: {self.reason}"
+
+
+class NameTaken(Refusal):
+    """A live process already holds this name on this node."""
+
+    code: ClassVar[str] = "name_taken"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"the name {self.name!r} belongs to a live process on this node"
+
+
+class NoSuchProcess(Refusal):
+    """No live process under this name."""
+
+    code: ClassVar[str] = "no_such_process"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"no process is registered as {self.name!r}"
+
+
+class CallCycle(Refusal):
+    """A call whose reply would wait for the caller itself; it can never be answered."""
+
+    code: ClassVar[str] = "call_cycle"
+
+    def __init__(self, path: tuple[str, ...]) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return "a call that waits for itself: " + " -> ".join(self.path)
+
+
+class BadMessage(Refusal):
+    """Bytes from the network, or a value, that no declared message describes."""
+
+    code: ClassVar[str] = "bad_message"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"not a declared message: {self.reason}"
+
+
+class TooLarge(Refusal):
+    """Something over a limit; `what` names the limit of roost.limits."""
+
+    code: ClassVar[str] = "too_large"
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(what, size, limit)
+        self.what, self.size, self.limit = what, size, limit
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.size} is over the limit of {self.limit}"
+
+
+class Conflict(Refusal):
+    """Concurrent values under one key, and no merge function to settle them.
+
+    `values` are the siblings; write one value with `context` to settle the conflict.
+    """
+
+    code: ClassVar[str] = "conflict"
+
+    def __init__(self, key: str, values: tuple[object, ...], context: str) -> None:
+        super().__init__(key, values, context)
+        self.key, self.values, self.context = key, values, context
+
+    def __str__(self) -> str:
+        return f"{self.key!r} has {len(self.values)} concurrent values: write one with the context to settle it"
+
+
+class HandshakeRefused(Refusal):
+    """The other side may not, or this side would not, open a link."""
+
+    code: ClassVar[str] = "handshake_refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the link was refused: {self.reason}"
+
+
+class ConfigError(Refusal):
+    """A setting that makes no sense."""
+
+    code: ClassVar[str] = "config_error"
+
+    def __init__(self, setting: str, reason: str) -> None:
+        super().__init__(setting, reason)
+        self.setting, self.reason = setting, reason
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.reason}"
+
+
+class CallTimeout(Unavailable):
+    """No reply within the timeout. The call may still happen; a late reply is dropped."""
+
+    code: ClassVar[str] = "call_timeout"
+
+    def __init__(self, target: str, timeout_s: float) -> None:
+        super().__init__(target, timeout_s)
+        self.target, self.timeout_s = target, timeout_s
+
+    def __str__(self) -> str:
+        return f"no reply from {self.target} within {self.timeout_s:g} s"
+
+
+class DeadlineExceeded(Unavailable):
+    """The replicas did not answer in time. A write may still have reached some of them."""
+
+    code: ClassVar[str] = "deadline"
+
+    def __init__(self, got: int, needed: int, timeout_s: float) -> None:
+        super().__init__(got, needed, timeout_s)
+        self.got, self.needed, self.timeout_s = got, needed, timeout_s
+
+    def __str__(self) -> str:
+        return f"{self.got} of {self.needed} replicas answered within {self.timeout_s:g} s"
+
+
+class ProcessDown(Unavailable):
+    """The process ended before it replied; `reason` says why."""
+
+    code: ClassVar[str] = "process_down"
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(target, reason)
+        self.target, self.reason = target, reason
+
+    def __str__(self) -> str:
+        return f"{self.target} is down: {self.reason}"
+
+
+class StartFailed(Unavailable):
+    """A process that did not start: its init raised."""
+
+    code: ClassVar[str] = "start_failed"
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(target, reason)
+        self.target, self.reason = target, reason
+
+    def __str__(self) -> str:
+        return f"{self.target} did not start: {self.reason}"
+
+
+class NodeDown(Unavailable):
+    """The node is not connected, or left before it replied."""
+
+    code: ClassVar[str] = "node_down"
+
+    def __init__(self, node: str, reason: str) -> None:
+        super().__init__(node, reason)
+        self.node, self.reason = node, reason
+
+    def __str__(self) -> str:
+        return f"{self.node} is down: {self.reason}"
+
+
+class NoQuorum(Unavailable):
+    """Fewer replicas could answer than were needed. A write may have reached `got` of them."""
+
+    code: ClassVar[str] = "no_quorum"
+
+    def __init__(self, got: int, needed: int) -> None:
+        super().__init__(got, needed)
+        self.got, self.needed = got, needed
+
+    def __str__(self) -> str:
+        return f"{self.got} of the {self.needed} replicas needed could answer"
+
+
+class Overloaded(Unavailable):
+    """A bounded queue is full; come back after `retry_after_s`."""
+
+    code: ClassVar[str] = "overloaded"
+
+    def __init__(self, what: str, retry_after_s: float) -> None:
+        super().__init__(what, retry_after_s)
+        self.what, self.retry_after_s = what, retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.what} is full: retry after {self.retry_after_s:g} s"

@@ -1,0 +1,75 @@
+"""Every bound in Roost, by name. What exceeds one is refused with an error that names it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Processes
+MAILBOX_MESSAGES_MAX: Final = 100_000
+"""Messages that wait in one mailbox; the next sender gets Overloaded."""
+REDUCTIONS_PER_TURN: Final = 1_000
+"""Inline calls between two visits of the event loop, so that a tight loop of calls starves nobody."""
+CALL_TIMEOUT_S: Final = 5.0
+"""How long a call waits when nothing else is said."""
+NAME_BYTES_MAX: Final = 255
+"""A registered name, a node name, a cluster name, a bucket name."""
+SHUTDOWN_S: Final = 5.0
+"""How long a child may take to stop before it is killed."""
+
+# Links between nodes
+FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
+"""One frame on a link; a longer one closes the link before anything is allocated."""
+HANDSHAKE_BYTES_MAX: Final = 4 * 1024
+"""One frame before the other side has proved that it knows the cookie."""
+HANDSHAKE_S: Final = 2.0
+"""How long a handshake may take."""
+BATCH_MESSAGES_MAX: Final = 256
+"""Messages in one frame; more leave in a further frame of the same turn."""
+LINK_BUFFER_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Bytes that wait for one peer; beyond it, senders get Overloaded."""
+LINK_REQUESTS_MAX: Final = 65_536
+"""Requests in flight to one peer; beyond it, callers get Overloaded."""
+HEARTBEAT_S: Final = 0.25
+"""A link that was idle this long sends a heartbeat."""
+HEARTBEATS_MISSED_MAX: Final = 4
+"""Silent heartbeats after which the peer is down."""
+REDIAL_FIRST_S: Final = 0.05
+"""The first pause before a lost peer is dialled again."""
+REDIAL_LAST_S: Final = 2.0
+"""The longest pause between two attempts to dial a peer."""
+NODES_MAX: Final = 100
+"""Members of one cluster."""
+
+# Ring and store
+RING_SIZE: Final = 64
+"""Partitions of a ring when nothing else is said."""
+RING_SIZE_MAX: Final = 1_024
+"""Partitions of a ring."""
+KEY_BYTES_MAX: Final = 1_024
+"""One key of a bucket."""
+VALUE_BYTES_MAX: Final = 1024 * 1024
+"""One encoded value of a bucket."""
+SIBLINGS_MAX: Final = 100
+"""Concurrent values under one key; the next concurrent write is refused."""
+OPERATIONS_MAX: Final = 16_384
+"""Reads and writes that one coordinator carries at a time; beyond it, callers get Overloaded."""
+OPERATION_TIMEOUT_S: Final = 5.0
+"""How long a read or a write waits for its replicas when nothing else is said."""
+HANDOFF_BATCH_ITEMS: Final = 100
+"""Items that one handoff message carries before an acknowledgement is awaited."""
+
+# Web
+BODY_BYTES_MAX: Final = 1024 * 1024
+"""One HTTP request body."""
+SOCKET_FRAME_BYTES_MAX: Final = 1024 * 1024
+"""One WebSocket message from a browser."""
+SOCKET_BUFFER_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Bytes that wait for one slow browser; beyond it the socket is closed."""
+SOCKET_IDLE_S: Final = 60.0
+"""A socket that was silent this long is closed; the client's heartbeat is every 30 s."""
+CHANNELS_PER_SOCKET_MAX: Final = 100
+"""Topics that one socket may join."""
+TOPIC_BYTES_MAX: Final = 255
+"""One topic, event or reference of the Phoenix protocol."""
+PRESENCES_PER_TOPIC_MAX: Final = 10_000
+"""Presences of one node under one topic."""

@@ -1,0 +1,136 @@
+"""The disk seam: the only place that touches files.
+
+Two things are kept: small files that are replaced whole (the ring, a cookie), and ordered stores of keys and values
+with atomic, durable batches. On a real machine a store is RocksDB; under `roost.sim` it is memory that forgets, on a
+power cut, whatever was not yet durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rocksdict import Rdict
+
+Batch = list[tuple[bytes, bytes | None]]
+"""Writes of one commit, in order: a key with its new value, or with None to delete it."""
+
+
+class Store(Protocol):
+    """An ordered map of bytes to bytes on disk."""
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Every durable pair whose key starts with `prefix`, in the order of the keys."""
+
+    async def commit(self, batch: Batch) -> None:
+        """Write all of `batch` or none of it; on return it survives a power cut.
+
+        Raises:
+            OSError: when the disk is full or failing; nothing of the batch may be relied on.
+        """
+
+    async def close(self) -> None:
+        """Finish what runs and let go of the files."""
+
+
+class Disk(Protocol):
+    """A node's disk: a folder that no other node writes to."""
+
+    def read(self, name: str) -> bytes | None:
+        """The whole of a small file, or None when there is none."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a small file atomically; on return it survives a power cut. May block for a disk write.
+
+        Raises:
+            OSError: when the disk is full or failing; the old content stays.
+        """
+
+    async def open_store(self, name: str) -> Store:
+        """Open, or create, an ordered store.
+
+        Raises:
+            OSError: when it is damaged, or another process has it open.
+        """
+
+
+class _RocksStore:
+    def __init__(self, database: Rdict) -> None:
+        self._database = database
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="roost-disk")
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self._database.items(from_key=prefix):
+            if not key.startswith(prefix):
+                return
+            yield key, value
+
+    async def commit(self, batch: Batch) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch)
+
+    def _commit(self, batch: Batch) -> None:
+        from rocksdict import WriteBatch, WriteOptions
+
+        writes = WriteBatch(raw_mode=True)
+        for key, value in batch:
+            if value is None:
+                writes.delete(key)
+            else:
+                writes.put(key, value)
+        durable = WriteOptions()
+        durable.sync = True
+        try:
+            self._database.write(writes, durable)
+        except Exception as error:
+            raise OSError(str(error)) from error
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._database.close)
+        self._thread.shutdown(wait=False)
+
+
+class FolderDisk:
+    """A folder of the file system, made when it is missing, readable by its owner alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def read(self, name: str) -> bytes | None:
+        """The whole of a small file, or None."""
+        try:
+            return (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a small file: write beside it, sync, rename, sync the folder."""
+        target, draft = self.folder / name, self.folder / (name + ".draft")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(target)
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    async def open_store(self, name: str) -> Store:
+        """Open a RocksDB database in the folder."""
+        from rocksdict import Options, Rdict
+
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_keep_log_file_num(2)
+        path = str(self.folder / name)
+        try:
+            return _RocksStore(await asyncio.to_thread(Rdict, path, options))
+        except Exception as error:
+            raise OSError(f"{path}: {error}") from error

@@ -66,7 +66,7 @@ class _RocksStore:
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         for key, value in self._database.items(from_key=prefix):
-            if not key.startswith(prefix):
+            if not isinstance(key, bytes) or not key.startswith(prefix):
                 return
             yield key, value
 

@@ -1,0 +1,35 @@
+"""Runs `async def` tests on a fresh event loop, and makes whatever they leave behind an error."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Coroutine
+from typing import cast
+
+import pytest
+
+TEST_TIMEOUT_S = 60.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a coroutine test to its end; a task that it leaves running fails it."""
+    if not inspect.iscoroutinefunction(pyfuncitem.function):
+        return None
+    names = inspect.signature(pyfuncitem.function).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    problems: list[str] = []
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: problems.append(str(context)))
+        async with asyncio.timeout(TEST_TIMEOUT_S):
+            await cast("Coroutine[object, object, None]", pyfuncitem.obj(**arguments))
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        problems.extend(f"left running: {task!r}" for task in left)
+
+    with asyncio.Runner() as runner:
+        runner.run(story())
+    assert not problems, "\n".join(problems)
+    return True

@@ -9,29 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-
-class Address(NamedTuple):
-    """Where a node listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Read "host:port"; an IPv6 host may stand in brackets.
-
-        Raises:
-            ValueError: when there is no port, or it is not a number from 0 to 65535.
-        """
-        host, colon, port = text.rpartition(":")
-        if not colon or not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError(f"{text!r} is not host:port")
-        return cls(host.strip("[]"), int(port))
+from roost.config import Address
 
 
 class Listener(Protocol):

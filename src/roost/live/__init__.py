@@ -1,0 +1,1 @@
+"""Floor 7: what a live application is made of: topics, channels, presences."""

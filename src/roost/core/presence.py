@@ -1,13 +1,14 @@
 """Who is present under which topic, on the whole cluster: the replicated state behind `live.presence`.
 
-Every node is the only writer of its own presences, so replicas never conflict: a node's state is one `Replica`, ordered
-by its clock, and the newest state wins. Changes travel as deltas with contiguous clocks; a receiver that finds a gap asks
-for the whole state. This is the tracker of Phoenix (an optimized observed-remove set, Bieniusa et al. 2012) reduced by two
-facts: links deliver in order or break, and a broken link is noticed. A replica whose node is down leaves at once and
-comes back, changed or not, with the next snapshot.
+Every node is the only writer of its own presences, so replicas never conflict: a node's state is one `Replica`,
+ordered by its clock, and the newest state wins. Changes travel as deltas with contiguous clocks; a receiver that
+finds a gap asks for the whole state. This is the tracker of Phoenix (an optimized observed-remove set, Bieniusa et
+al. 2012) reduced by two facts: links deliver in order or break, and a broken link is noticed. A replica whose node is
+down leaves at once and comes back, changed or not, with the next snapshot.
 
-What clients have to hear accumulates per topic until it is taken, so that many joins become one message. A presence that
-came and went in between is not mentioned: each announced join has at most one leave, and no leave is without a join.
+What clients have to hear accumulates per topic until it is taken, so that many joins become one message. A presence
+that came and went in between is not mentioned: each announced join has at most one leave, and no leave is without a
+join.
 """
 
 from __future__ import annotations

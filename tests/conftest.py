@@ -1,4 +1,8 @@
-"""Runs `async def` tests on a fresh event loop, and makes whatever they leave behind an error."""
+"""Runs `async def` tests on a fresh event loop, and makes whatever they leave behind an error.
+
+`@pytest.mark.virtual_time` runs one in a simulated world instead, where a sleep of an hour takes no time;
+`@pytest.mark.virtual_time(seed=7)` chooses the interleaving.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,14 @@ from typing import cast
 
 import pytest
 
+from roost.sim import run
+
 TEST_TIMEOUT_S = 60.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line("markers", "virtual_time(seed=0): run this async test in virtual time")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -21,15 +32,20 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
     problems: list[str] = []
 
+    virtual = pyfuncitem.get_closest_marker("virtual_time")
+
     async def story() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: problems.append(str(context)))
-        async with asyncio.timeout(TEST_TIMEOUT_S):
+        async with asyncio.timeout(None if virtual is not None else TEST_TIMEOUT_S):
             await cast("Coroutine[object, object, None]", pyfuncitem.obj(**arguments))
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         problems.extend(f"left running: {task!r}" for task in left)
 
-    with asyncio.Runner() as runner:
-        runner.run(story())
+    if virtual is not None:
+        run(int(virtual.kwargs.get("seed", 0)), story())
+    else:
+        with asyncio.Runner() as runner:
+            runner.run(story())
     assert not problems, "\n".join(problems)
     return True

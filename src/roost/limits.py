@@ -23,8 +23,18 @@ HANDSHAKE_BYTES_MAX: Final = 4 * 1024
 """One frame before the other side has proved that it knows the cookie."""
 HANDSHAKE_S: Final = 2.0
 """How long a handshake may take."""
+HANDSHAKES_MAX: Final = 256
+"""Connections to one node that have not finished their handshake; further ones are dropped."""
+CONSOLES_MAX: Final = 16
+"""Consoles connected to one node."""
+EXPIRE_S: Final = 0.05
+"""How often requests whose time is up are ended: the grain of every timeout between nodes."""
 BATCH_MESSAGES_MAX: Final = 256
 """Messages in one frame; more leave in a further frame of the same turn."""
+BATCH_BYTES_MAX: Final = 256 * 1024
+"""Bodies in one frame, unless a single one is larger; more leave in a further frame of the same turn."""
+MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""One request, reply or cast between nodes."""
 LINK_BUFFER_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bytes that wait for one peer; beyond it, senders get Overloaded."""
 LINK_REQUESTS_MAX: Final = 65_536

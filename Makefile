@@ -1,0 +1,28 @@
+# Two commands matter: `make run` and `make test`. Each makes .venv by itself when it is missing.
+
+ARGS ?=
+SEED ?= 1
+export PYTHON
+
+.PHONY: help run test check bench simulate clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+run: ## a three-node cluster at http://127.0.0.1:4000/ (ARGS="--nodes 5 --port 8000")
+	@scripts/venv && exec .venv/bin/roost demo $(ARGS)
+
+test: ## everything that must hold: check, then the whole test suite (ARGS="-k ring")
+	@scripts/venv test check && scripts/needs node:nodejs npm chromium && scripts/check && exec .venv/bin/pytest $(ARGS)
+
+check: ## lint, format, types and the direction of imports, without the tests
+	@scripts/venv test check && exec scripts/check
+
+bench: ## Roost beside its peers, one line of JSON each (ARGS="local_call")
+	@scripts/venv bench && scripts/needs redis-server && exec .venv/bin/python -m benchmarks $(ARGS)
+
+simulate: ## one cluster story in virtual time under the simulator (SEED=7)
+	@scripts/venv && exec .venv/bin/python -m roost.sim $(SEED)
+
+clean: ## remove .venv, the tools' caches and the demo's data
+	@rm -rf .venv .roost .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/e2e/phoenix/node_modules

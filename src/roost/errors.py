@@ -6,6 +6,7 @@
     │   ├── InvalidQuorum       n, r or w that cannot be satisfied by this cluster
     │   ├── NameTaken           a second process under a registered name
     │   ├── NoSuchProcess       nothing runs under that name
+    │   ├── ChildNotStarted     a child that a supervisor was asked to start, and that did not
     │   ├── CallCycle           a call that would wait for itself
     │   ├── BadMessage          bytes or a value that no declared message describes
     │   ├── TooLarge            something over a limit of roost.limits
@@ -127,6 +128,19 @@ class NoSuchProcess(Refusal):
 
     def __str__(self) -> str:
         return f"no process is registered as {self.name!r}"
+
+
+class ChildNotStarted(Refusal):
+    """A supervisor was asked to start a child, and the child did not start; it is not kept."""
+
+    code: ClassVar[str] = "child_not_started"
+
+    def __init__(self, id: str, reason: str) -> None:
+        super().__init__(id, reason)
+        self.id, self.reason = id, reason
+
+    def __str__(self) -> str:
+        return f"the child {self.id!r} did not start: {self.reason}"
 
 
 class CallCycle(Refusal):

@@ -1,0 +1,48 @@
+"""Roost: stateful, distributed, fault-tolerant, real-time web applications in Python.
+
+The public names are loaded when they are first used, so that `import roost` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from roost.otp import Child as Child
+    from roost.otp import Down as Down
+    from roost.otp import Exit as Exit
+    from roost.otp import GenServer as GenServer
+    from roost.otp import Supervisor as Supervisor
+    from roost.otp import call as call
+    from roost.otp import cast as cast
+    from roost.otp import info as info
+    from roost.otp import send as send
+
+__version__: Final = "0.1.0"
+
+_HOME: Final = {
+    "Child": "roost.otp",
+    "Down": "roost.otp",
+    "Exit": "roost.otp",
+    "GenServer": "roost.otp",
+    "Supervisor": "roost.otp",
+    "call": "roost.otp",
+    "cast": "roost.otp",
+    "info": "roost.otp",
+    "send": "roost.otp",
+}
+"""Where each public name lives."""
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'roost' has no attribute {name!r}")
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

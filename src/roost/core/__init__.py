@@ -1,0 +1,1 @@
+"""Floor 1: decisions. Pure state machines without asyncio, sockets, clocks, randomness or logging."""

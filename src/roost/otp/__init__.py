@@ -1,0 +1,37 @@
+"""Floor 4: what is alive. Processes with mailboxes, calls between them, links, monitors and supervisors.
+
+`GenServer` is the class to write; `Supervisor` keeps such processes running; `Scheduler` is the world of one node.
+Only this floor makes asyncio tasks: others use a process with async handlers, or `self.activity`.
+"""
+
+from roost.otp.child import Child, Restart
+from roost.otp.declare import CallSpec, call, cast, info
+from roost.otp.gen_server import GenServer, send
+from roost.otp.isolation import isolate
+from roost.otp.process import Down, Exit, Monitor, Process, ProcessTimer, Reason
+from roost.otp.remote import Transport, remote_handle
+from roost.otp.scheduler import Scheduler
+from roost.otp.supervisor import ChildState, Supervisor
+
+__all__ = [
+    "CallSpec",
+    "Child",
+    "ChildState",
+    "Down",
+    "Exit",
+    "GenServer",
+    "Monitor",
+    "Process",
+    "ProcessTimer",
+    "Reason",
+    "Restart",
+    "Scheduler",
+    "Supervisor",
+    "Transport",
+    "call",
+    "cast",
+    "info",
+    "isolate",
+    "remote_handle",
+    "send",
+]

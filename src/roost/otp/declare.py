@@ -1,0 +1,292 @@
+"""`@call`, `@cast` and `@info`: what a process answers, declared on its methods.
+
+A declared method is one typed thing with two faces. For the type checker, `handle.increment(2)` is an
+`Awaitable[int]` whether the handler is a `def` or an `async def`, and `handle.reset()` of a cast is None. At run
+time the class gets a plain function of the same name, which is the fastest way Python has to call a method.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from types import FrameType, FunctionType
+from typing import TYPE_CHECKING, Concatenate, Final, Generic, Never, ParamSpec, TypeVar, get_type_hints, overload
+from typing import cast as typed
+
+import msgspec
+
+from roost.errors import BadMessage
+from roost.otp.isolation import ATOMS, isolate
+from roost.otp.reply import Reply
+
+if TYPE_CHECKING:
+    from roost.otp.gen_server import GenServer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+SYNC: Final = 0
+ASYNC: Final = 1
+CONTROL: Final = 2
+
+
+class Spec:
+    """One declared message of a class: its handler and the types of what it takes and gives."""
+
+    __slots__ = ("_scope", "_signature", "function", "kind", "name", "owner")
+
+    def __init__(self, function: Callable[..., object], owner: str, scope: Mapping[str, object]) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.owner = owner
+        self.kind = ASYNC if inspect.iscoroutinefunction(function) else SYNC
+        self._scope = scope
+        self._signature: tuple[list[type], dict[str, type], type | None, object] | None = None
+
+    def __repr__(self) -> str:
+        return f"{self.owner}.{self.name}"
+
+    @property
+    def returns(self) -> object:
+        """The declared type of the reply; `object` when it is not declared.
+
+        Raises:
+            NameError: when an annotation names something that does not exist.
+        """
+        return self._types()[3]
+
+    def convert(
+        self, args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
+        """Arguments from the network as the handler declares them.
+
+        Raises:
+            BadMessage: when there are too many, an unknown one, or one of another type. Too few are found out by
+                the call itself.
+        """
+        positional, named, rest, _ = self._types()
+        if len(args) > len(positional) and rest is None:
+            raise BadMessage(f"{self!r} takes {len(positional)} arguments, got {len(args)}")
+        try:
+            kinds = positional + [rest] * (len(args) - len(positional)) if rest is not None else positional
+            taken = tuple([msgspec.convert(value, kind) for value, kind in zip(args, kinds, strict=False)])
+            return taken, {name: msgspec.convert(value, named[name]) for name, value in kwargs.items()}
+        except msgspec.ValidationError as error:
+            raise BadMessage(f"{self!r}: {error}") from error
+        except KeyError as error:
+            raise BadMessage(f"{self!r} has no argument {error}") from error
+
+    def convert_reply(self, value: object) -> object:
+        """A reply from the network as the handler declares it.
+
+        Raises:
+            BadMessage: when it is of another type.
+        """
+        try:
+            return msgspec.convert(value, self.returns)  # type: ignore[call-overload, no-any-return]  # any declared type
+        except msgspec.ValidationError as error:
+            raise BadMessage(f"the reply of {self!r}: {error}") from error
+
+    def message_type(self) -> type:
+        """What an `@info` handler handles: the declared type of its one argument."""
+        positional = self._types()[0]
+        if len(positional) != 1 or not isinstance(positional[0], type) or positional[0] is object:
+            raise TypeError(f"@info {self!r} must take one argument, annotated with the class of the message")
+        return positional[0]
+
+    def _types(self) -> tuple[list[type], dict[str, type], type | None, object]:
+        if self._signature is None:
+            hints = get_type_hints(self.function, localns=dict(self._scope))
+            positional: list[type] = []
+            named: dict[str, type] = {}
+            rest: type | None = None
+            for parameter in list(inspect.signature(self.function).parameters.values())[1:]:
+                kind = typed("type", hints.get(parameter.name, object))
+                if parameter.kind is parameter.VAR_POSITIONAL:
+                    rest = kind
+                elif parameter.kind is not parameter.VAR_KEYWORD:
+                    named[parameter.name] = kind
+                    if parameter.kind is not parameter.KEYWORD_ONLY:
+                        positional.append(kind)
+            self._signature = positional, named, rest, hints.get("return", object)
+        return self._signature
+
+
+CallSpec = Spec
+"""A declared call or cast, as a table of a class holds it."""
+
+
+class _Declared:
+    """A handler as the class body wrote it, until its class is complete."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        self.function = function
+        self.scope = _enclosing_names(sys._getframe(2))
+        self.__doc__ = function.__doc__
+
+    def compile(self, owner: str) -> tuple[Spec, FunctionType]:
+        """The table's entry, and the plain function that replaces the declaration in the class."""
+        raise TypeError("only @call, @cast and @info compile")
+
+    def _finish(self, spec: Spec, method: object) -> tuple[Spec, FunctionType]:
+        assert isinstance(method, FunctionType)
+        for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+            setattr(method, name, getattr(self.function, name))
+        method.__dict__["__spec__"] = (type(self), spec)
+        return spec, method
+
+
+def _enclosing_names(class_body: FrameType) -> Mapping[str, object]:
+    """The local names that annotations of a class inside a function may mean."""
+    outer = class_body.f_back
+    if outer is None or outer.f_locals is outer.f_globals:
+        return {}
+    return dict(outer.f_locals)
+
+
+class Call(_Declared, Generic[P, R]):
+    """A declared call. `handle.method` of it is a function that returns an awaitable of the reply."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: type) -> Call[P, R]: ...
+        @overload
+        def __get__(self, instance: object, owner: type) -> Callable[P, Awaitable[R]]: ...
+        def __get__(self, instance: object, owner: type) -> object: ...
+
+    def compile(self, owner: str) -> tuple[Spec, FunctionType]:
+        """A function that runs the handler in the caller's turn when it can, else asks through the mailbox."""
+        spec = Spec(self.function, owner, self.scope)
+        return self._finish(spec, _inline_call(spec) if spec.kind == SYNC else _queued_call(spec))
+
+
+class Cast(_Declared, Generic[P]):
+    """A declared cast. `handle.method` of it is a function that returns at once."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: type) -> Cast[P]: ...
+        @overload
+        def __get__(self, instance: object, owner: type) -> Callable[P, None]: ...
+        def __get__(self, instance: object, owner: type) -> object: ...
+
+    def compile(self, owner: str) -> tuple[Spec, FunctionType]:
+        """A function that puts the message into the mailbox."""
+        spec = Spec(self.function, owner, self.scope)
+        return self._finish(spec, _cast(spec))
+
+
+class Info(_Declared, Generic[S, R]):
+    """A declared handler of messages that arrive by `send`; the annotation of its argument chooses it."""
+
+    def compile(self, owner: str) -> tuple[Spec, FunctionType]:
+        """The handler itself: nobody calls it by name."""
+        spec = Spec(self.function, owner, self.scope)
+        assert isinstance(self.function, FunctionType)
+        return self._finish(spec, self.function)
+
+
+@overload
+def call(function: Callable[Concatenate[S, P], Coroutine[object, Never, R]]) -> Call[P, R]: ...
+@overload
+def call(function: Callable[Concatenate[S, P], R]) -> Call[P, R]: ...
+def call(function: Callable[..., object]) -> object:
+    """Declare a request with a reply. It runs alone, in the order of the mailbox.
+
+    `await handle.method(...)` gives what the handler returns. It raises what the handler raises when that is a
+    `Refusal`; any other exception is a crash of the process, and the caller gets `ProcessDown`. It raises
+    `CallTimeout` when there is no reply in time (5 s, or `handle.with_timeout(s)`), `NodeDown` when the node of a
+    remote process is lost, `Overloaded` when the mailbox is full, `CallCycle` when the reply would wait for the
+    caller, and `NotSendable` for an argument or a reply that cannot cross.
+    """
+    return Call(function)
+
+
+def cast(function: Callable[Concatenate[S, P], object]) -> Cast[P]:
+    """Declare a message without a reply; the sender goes on at once and hears nothing of a crash.
+
+    `handle.method(...)` raises `Overloaded` when the mailbox is full and `NotSendable` for an argument that cannot
+    cross. To a process that has ended it is lost in silence.
+    """
+    return Cast(function)
+
+
+def info(function: Callable[[S, R], object]) -> Info[S, R]:
+    """Declare the handler of one class of messages: those that `send`, timers, links and monitors deliver."""
+    return Info(function)
+
+
+def isolate_arguments(
+    spec: Spec, args: tuple[object, ...], kwargs: dict[str, object]
+) -> tuple[tuple[object, ...], dict[str, object]]:
+    """The arguments as the other process may have them. Raises NotSendable."""
+    return (
+        tuple([isolate(value, f"argument {number} of {spec!r}") for number, value in enumerate(args, 1)]),
+        {name: isolate(value, f"argument {name!r} of {spec!r}") for name, value in kwargs.items()},
+    )
+
+
+def _inline_call(spec: Spec) -> object:
+    """The fast path: an idle process serves a sync handler in the turn of its caller. No future, no queue, no task.
+
+    The budget of the scheduler bounds how many such calls run between two turns of the loop. While a handler runs
+    the budget reads -1, so whatever it sends is queued: inline calls never nest.
+    """
+    function = spec.function
+
+    def method(self: GenServer, *args: object, **kwargs: object) -> Awaitable[object]:
+        process = self._process
+        if process.open:
+            scheduler = process.scheduler
+            left = scheduler.reductions
+            if left > 0:
+                try:
+                    for value in args:
+                        if type(value) not in ATOMS:
+                            args, kwargs = isolate_arguments(spec, args, kwargs)
+                            break
+                    else:
+                        if kwargs:
+                            args, kwargs = isolate_arguments(spec, args, kwargs)
+                    process.open = False
+                    scheduler.reductions = -1
+                    scheduler.running = process
+                    value = function(process.server, *args, **kwargs)
+                    if type(value) not in ATOMS:
+                        value = isolate(value, f"reply of {spec!r}")
+                except BaseException as error:
+                    return process.failed_inline(spec, args, kwargs, error, left - 1)
+                scheduler.reductions = left - 1
+                if process.mail:
+                    scheduler.ready(process)
+                else:
+                    process.open = True
+                return Reply(value)
+        return process.ask(spec, args, kwargs, self._timeout_s)
+
+    return method
+
+
+def _queued_call(spec: Spec) -> object:
+    def method(self: GenServer, *args: object, **kwargs: object) -> Awaitable[object]:
+        return self._process.ask(spec, args, kwargs, self._timeout_s)
+
+    return method
+
+
+def _cast(spec: Spec) -> object:
+    def method(self: GenServer, *args: object, **kwargs: object) -> None:
+        for value in args:
+            if type(value) not in ATOMS:
+                args, kwargs = isolate_arguments(spec, args, kwargs)
+                break
+        else:
+            if kwargs:
+                args, kwargs = isolate_arguments(spec, args, kwargs)
+        self._process.post((spec, args, kwargs, None, None))
+
+    return method

@@ -1,0 +1,311 @@
+"""GenServer: a class whose instances are processes.
+
+The instance that holds the state belongs to the process alone. Everybody else has a *handle*: an object of a
+generated subclass, so that types and `isinstance` hold, on which only declared messages can be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from roost.errors import CallTimeout, NodeDown, NoSuchProcess
+from roost.limits import CALL_TIMEOUT_S, SHUTDOWN_S
+from roost.otp.child import Child, Restart
+from roost.otp.declare import Call, Cast, Info, Spec
+from roost.otp.handle import handle_class
+from roost.otp.isolation import isolate
+from roost.otp.process import STOP, Down, Monitor, Process, ProcessTimer, Reason
+from roost.otp.remote import remote_handle
+from roost.otp.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from roost.otp.handle import HandleClass
+
+
+class GenServer:
+    """The base of every process class.
+
+    ::
+
+        class Counter(GenServer):
+            def init(self, start: int = 0) -> None:
+                self.n = start
+
+            @call
+            def increment(self, by: int = 1) -> int:
+                self.n += by
+                return self.n
+
+        counter = await Counter.start_link(5, name="hits")
+        await counter.increment(2)
+    """
+
+    __slots__ = ("_process", "_timeout_s")
+
+    __calls__: ClassVar[Mapping[str, Spec]] = {}
+    """The declared calls by name: the closed table of what the network may ask."""
+    __casts__: ClassVar[Mapping[str, Spec]] = {}
+    """The declared casts by name."""
+    __infos__: ClassVar[dict[type, Spec | None] | None] = None
+    __init_async__: ClassVar[bool] = False
+    __handle__: ClassVar[HandleClass]
+
+    _process: Process
+    _timeout_s: float | None
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__handle_of__" not in vars(cls):
+            _compile(cls)
+
+    # What a class may define
+
+    # Any: each class has its own arguments, and only `*args: Any` lets an override take others.
+    def init(self, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
+        """Set up the state. Runs before anything else; `start` waits for it. May be `async def`."""
+
+    def terminate(self, reason: Reason) -> Awaitable[None] | None:
+        """Clean up. May be `async def`.
+
+        Runs on `stop`, on `self.exit`, after a crash of a handler, and when the parent ends while this process
+        traps exits. It does not run when an exit signal or a kill ends the process: what must be cleaned up then
+        belongs into a process that is linked or monitors.
+        """
+
+    # Starting and finding
+
+    @classmethod
+    async def start_link(cls, *args: object, name: str | None = None, **kwargs: object) -> Self:
+        """Start a process, linked to the process that starts it when there is one.
+
+        Args:
+            args: the arguments of `init`; lists, dicts and sets are copied.
+            name: a name, unique on this node, to register it under.
+            kwargs: more arguments of `init`.
+
+        Returns: a handle, when `init` has returned.
+
+        Raises:
+            StartFailed: when `init` raised, which is its `__cause__`.
+            NameTaken: when a live process has the name.
+        """
+        return await Scheduler.current().start(cls, args, kwargs, name, link=True)
+
+    @classmethod
+    async def start(cls, *args: object, name: str | None = None, **kwargs: object) -> Self:
+        """Start a process that is linked to nobody; otherwise as `start_link`."""
+        return await Scheduler.current().start(cls, args, kwargs, name, link=False)
+
+    @classmethod
+    def child(
+        cls,
+        *args: object,
+        name: str | None = None,
+        id: str | None = None,
+        restart: Restart = "permanent",
+        shutdown_s: float | None = SHUTDOWN_S,
+        **kwargs: object,
+    ) -> Child:
+        """How a supervisor starts a process of this class.
+
+        Args:
+            args: the arguments of `init`.
+            name: a name to register it under.
+            id: what the supervisor calls it: the name, or the name of the class, when not given.
+            restart: "permanent" (always), "transient" (only after a crash) or "temporary" (never).
+            shutdown_s: seconds it may take to stop before it is killed; None waits for ever.
+            kwargs: more arguments of `init`.
+        """
+
+        async def start() -> GenServer:
+            return await cls.start_link(*args, name=name, **kwargs)
+
+        return Child(id or name or cls.__name__, start, restart, shutdown_s)
+
+    @classmethod
+    def whereis(cls, name: str, node: str | None = None) -> Self:
+        """A handle of the process under `name`, here or on another node.
+
+        Raises:
+            NoSuchProcess: when no live process of this class has the name on this node. On another node that
+                shows in the first call.
+            NodeDown: when `node` is another node, and this one is not part of a cluster.
+        """
+        scheduler = Scheduler.current()
+        if node is None or node == scheduler.name:
+            handle = scheduler.whereis(name).handle
+            if not isinstance(handle, cls):
+                raise NoSuchProcess(name)
+            return handle
+        if scheduler.transport is None:
+            raise NodeDown(node, "this node is not part of a cluster")
+        return remote_handle(cls, name, node, scheduler.transport)
+
+    # On a handle
+
+    def with_timeout(self, timeout_s: float | None) -> Self:
+        """The same process, asked with another timeout in seconds; None waits for ever."""
+        return type(self).__handle__(self._process, timeout_s)  # type: ignore[return-value]  # the handle of Self
+
+    def is_alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.alive
+
+    def exit(self, reason: Reason) -> None:
+        """End a process.
+
+        On a handle: send it an exit signal. It dies with `reason`, without `terminate`; it ignores "normal"; it gets
+        an `Exit` instead when it traps exits; and "kill" ends it in any case.
+        On `self`: end when the handler that runs has returned; `terminate` runs.
+        """
+        # Handles override this: what they send is `Process.exit`.
+        self._process.post_control(STOP, reason, first=True)
+
+    async def stop(self, reason: Reason = "normal", timeout_s: float | None = None) -> None:
+        """End a process after the mail that waits, with `terminate`, and wait until it has ended.
+
+        Harmless when it has ended. Raises CallTimeout after `timeout_s` seconds; the process goes on ending.
+        """
+        process = self._process
+        down = self.down()
+        process.post_control(STOP, reason)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await down
+        except TimeoutError:
+            raise CallTimeout(str(process), timeout_s or 0.0) from None
+
+    def down(self) -> asyncio.Future[Down]:
+        """What becomes a `Down` when the process ends, at once when it has: `reason = (await handle.down()).reason`."""
+        process = self._process
+        future: asyncio.Future[Down] = process.scheduler.loop.create_future()
+        if not process.alive:
+            future.set_result(Down(process.handle, "noproc"))
+            return future
+        monitor = Monitor(process, None, lambda down: None if future.done() else future.set_result(down))
+        process.tied.monitors[monitor] = None
+        future.add_done_callback(lambda _: monitor.cancel())
+        return future
+
+    # Inside, on self
+
+    @property
+    def handle(self) -> Self:
+        """Inside: the handle of this process, to give to others."""
+        return self._process.handle  # type: ignore[return-value]  # the handle of Self
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Inside: the process world of this node, with its clock and the other doors."""
+        return self._process.scheduler
+
+    def send_after(self, delay_s: float, message: object) -> ProcessTimer:
+        """Inside: send `message` to this process `delay_s` seconds from now; the timer dies with the process."""
+        return ProcessTimer(self._process, delay_s, isolate(message, "a timer's message"))
+
+    def trap_exits(self, trapping: bool = True) -> None:
+        """Inside: get an `Exit` when a linked process ends, instead of ending too."""
+        self._process.tied.trapping = trapping
+
+    def link(self, other: GenServer) -> None:
+        """Inside: tie the ends of two processes together. One that has ended counts as ending with "noproc"."""
+        mine, theirs = self._process, other._process
+        if mine is theirs:
+            return
+        if not theirs.alive:
+            mine.tied.links[theirs] = None
+            mine.signal(theirs, "noproc")
+            if mine.ties is not None:
+                mine.ties.links.pop(theirs, None)
+            return
+        mine.tied.links[theirs] = theirs.tied.links[mine] = None
+
+    def unlink(self, other: GenServer) -> None:
+        """Inside: untie what `link` or `start_link` tied."""
+        for one, another in ((self._process, other._process), (other._process, self._process)):
+            if one.ties is not None:
+                one.ties.links.pop(another, None)
+
+    def monitor(self, other: GenServer) -> Monitor:
+        """Inside: get a `Down` when `other` ends, at once when it has."""
+        mine, theirs = self._process, other._process
+        monitor = Monitor(theirs, mine, mine.tell)
+        if not theirs.alive:
+            mine.tell(Down(other, "noproc"))
+            return monitor
+        theirs.tied.monitors[monitor] = mine.tied.monitoring[monitor] = None
+        return monitor
+
+    def activity(self, coroutine: Coroutine[object, object, object], name: str = "activity") -> asyncio.Task[object]:
+        """Inside: run `coroutine` beside the mailbox, as a part of this process.
+
+        It is cancelled, and waited for, when the process ends; when it raises, the process crashes.
+        """
+        return self._process.run_activity(coroutine, name)
+
+    @classmethod
+    def info_for(cls, kind: type) -> Spec | None:
+        """The handler of messages of one class, or of the nearest of its bases; None when there is none."""
+        table = cls.__infos__
+        if table is None:
+            table = cls.__infos__ = _info_table(cls)
+        if kind not in table:
+            table[kind] = next((spec for base in kind.__mro__[1:] if (spec := table.get(base)) is not None), None)
+        return table[kind]
+
+    @classmethod
+    def __bind__(cls, process: Process) -> tuple[GenServer, GenServer]:
+        """The two objects of a new process: the one with the state, and its handle."""
+        server = cls.__new__(cls)
+        server._process = process
+        server._timeout_s = CALL_TIMEOUT_S
+        return server, cls.__handle__(process, CALL_TIMEOUT_S)
+
+
+def send(target: GenServer, message: object) -> None:
+    """Send `message` to the `@info` handler of its type. To a process that has ended it is lost in silence.
+
+    Raises:
+        NotSendable: when the message cannot cross.
+        Overloaded: when the mailbox is full.
+    """
+    target._process.tell(isolate(message, f"a message to {target!r}"))
+
+
+def _members(cls: type) -> dict[str, object]:
+    """Every attribute of the class by name, as the nearest class defines it; those of GenServer itself are not its own."""
+    members: dict[str, object] = {}
+    for base in reversed(cls.__mro__):
+        if base not in (object, GenServer):
+            members.update(vars(base))
+    return members
+
+
+def _compile(cls: type[GenServer]) -> None:
+    """Replace the declarations of a new class by plain functions, and list them in its tables."""
+    calls: dict[str, Spec] = {}
+    casts: dict[str, Spec] = {}
+    for name, member in _members(cls).items():
+        declared = getattr(member, "__spec__", None)
+        if isinstance(member, (Call, Cast, Info)):
+            spec, method = member.compile(cls.__name__)
+            declared = (type(member), spec)
+            setattr(cls, name, method)
+        if isinstance(declared, tuple):
+            table = {Call: calls, Cast: casts}.get(declared[0])
+            if table is not None:
+                table[name] = declared[1]
+    cls.__calls__, cls.__casts__, cls.__infos__ = calls, casts, None
+    cls.__init_async__ = asyncio.iscoroutinefunction(cls.init)
+    cls.__handle__ = handle_class(cls, frozenset((*calls, *casts)))
+
+
+def _info_table(cls: type[GenServer]) -> dict[type, Spec | None]:
+    table: dict[type, Spec | None] = {}
+    for member in _members(cls).values():
+        declared = getattr(member, "__spec__", None)
+        if isinstance(declared, tuple) and declared[0] is Info:
+            table[declared[1].message_type()] = declared[1]
+    return table

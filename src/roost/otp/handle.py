@@ -1,0 +1,97 @@
+"""Handles: what everybody but the process itself has of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from roost.otp.gen_server import GenServer
+    from roost.otp.process import Process, Reason
+
+HandleClass = Callable[["Process", "float | None"], "GenServer"]
+
+FACE: Final = frozenset(
+    ("with_timeout", "is_alive", "exit", "stop", "down", "start", "start_link", "child", "whereis", "info_for")
+)
+"""What every handle offers beside the declared messages."""
+
+
+class _Private:
+    """An attribute that belongs to the process alone."""
+
+    __slots__ = ("_below", "_name", "_owner")
+
+    def __init__(self, owner: str, name: str, below: object) -> None:
+        self._owner, self._name, self._below = owner, name, below
+
+    def __get__(self, instance: object, owner: type) -> object:
+        if instance is None:
+            return self._below
+        raise AttributeError(f"{self._owner}.{self._name}: the state of a process is private; ask with a call")
+
+    def __set__(self, instance: object, value: object) -> None:
+        raise AttributeError(f"{self._owner}.{self._name}: the state of a process is private; change it with a cast")
+
+
+def _new_handle(self: GenServer, process: Process, timeout_s: float | None) -> None:
+    object.__setattr__(self, "_process", process)
+    object.__setattr__(self, "_timeout_s", timeout_s)
+
+
+def _set(self: GenServer, name: str, value: object) -> None:
+    kind = type(self).__name__.removesuffix(" handle")
+    raise AttributeError(f"{kind}.{name}: the state of a process is private; change it with a cast")
+
+
+def _equal(self: GenServer, other: object) -> object:
+    if type(other) is not type(self):
+        return NotImplemented
+    return self._process is other._process
+
+
+def _hash(self: GenServer) -> int:
+    return hash(self._process)
+
+
+def _show(self: GenServer) -> str:
+    return f"<{self._process}>"
+
+
+def _exit(self: GenServer, reason: Reason) -> None:
+    """Send an exit signal to the process."""
+    self._process.exit(reason)
+
+
+def private_members(cls: type[GenServer], shown: frozenset[str]) -> dict[str, object]:
+    """A guard for each attribute of `cls` that a handle must not reach."""
+    guards: dict[str, object] = {}
+    for base in reversed(cls.__mro__[:-1]):
+        for name, member in vars(base).items():
+            hidden = name not in shown and name not in FACE and not name.startswith("__")
+            if (
+                hidden
+                and name not in ("_process", "_timeout_s")
+                and not isinstance(member, (staticmethod, classmethod))
+            ):
+                guards[name] = _Private(cls.__name__, name, member)
+    return guards
+
+
+def handle_class(cls: type[GenServer], shown: frozenset[str]) -> HandleClass:
+    """Make the class of the handles of `cls`; `shown` are its declared calls and casts."""
+    namespace: dict[str, object] = {
+        **private_members(cls, shown),
+        "__slots__": (),
+        "__doc__": cls.__doc__,
+        "__module__": cls.__module__,
+        "__handle_of__": cls,
+        "__sendable__": True,
+        "__init__": _new_handle,
+        "__setattr__": _set,
+        "__eq__": _equal,
+        "__hash__": _hash,
+        "__repr__": _show,
+        "exit": _exit,
+    }
+    return type(cls)(f"{cls.__name__} handle", (cls,), namespace)

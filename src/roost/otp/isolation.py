@@ -1,0 +1,184 @@
+"""What may cross from one process to another, and how.
+
+No two processes share something that either can change. Immutable values pass by reference, lists, dicts and sets
+are copied to the bottom, anything else is refused with a sentence that says how to declare a message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import uuid
+import zoneinfo
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from roost.errors import NotSendable
+
+ATOMS: Final[frozenset[type]] = frozenset(
+    (
+        type(None),
+        bool,
+        int,
+        float,
+        complex,
+        str,
+        bytes,
+        datetime.date,
+        datetime.datetime,
+        datetime.time,
+        datetime.timedelta,
+        datetime.timezone,
+        zoneinfo.ZoneInfo,
+        decimal.Decimal,
+        fractions.Fraction,
+        uuid.UUID,
+        msgspec.Raw,
+        msgspec.UnsetType,
+    )
+)
+"""Types whose values never change and hold nothing that does: one set lookup says "send it"."""
+
+_Rule = Callable[[object, "_Crossing"], object]
+
+
+class _Crossing:
+    """One value on its way: where it goes, for the error, and whether strangers are let through."""
+
+    __slots__ = ("strict", "where")
+
+    def __init__(self, where: str, strict: bool) -> None:
+        self.where, self.strict = where, strict
+
+    def take(self, value: object) -> object:
+        return value if type(value) in ATOMS else _rule(type(value))(value, self)
+
+
+def isolate(value: object, where: str) -> object:
+    """The value as another process may have it: itself when nothing in it can change, else a copy.
+
+    Args:
+        value: what crosses.
+        where: what it is to the reader of an error, such as "argument 2 of Stock.reserve".
+
+    Raises:
+        NotSendable: when it is, or contains, something that could be changed from both sides.
+    """
+    if type(value) in ATOMS:
+        return value
+    try:
+        return _rule(type(value))(value, _Crossing(where, True))
+    except RecursionError:
+        raise NotSendable(f"{type(value).__name__} nested too deeply", where) from None
+
+
+def hand_over(value: object) -> object:
+    """An argument of `init` as a new process gets it.
+
+    Lists, dicts and sets are copied, so that a restart begins with what was meant. Unlike a message it may also be
+    anything else: a connection or a callable that is given to the process and used by nobody else.
+    """
+    return value if type(value) in ATOMS else _rule(type(value))(value, _Crossing("an argument of init", False))
+
+
+def _pass(value: object, crossing: _Crossing) -> object:
+    return value
+
+
+def _refuse(value: object, crossing: _Crossing) -> object:
+    if crossing.strict:
+        raise NotSendable(type(value).__name__, crossing.where)
+    return value
+
+
+def _copy_list(value: object, crossing: _Crossing) -> object:
+    assert isinstance(value, list)
+    take = crossing.take
+    return [item if type(item) in ATOMS else take(item) for item in value]
+
+
+def _copy_dict(value: object, crossing: _Crossing) -> object:
+    assert isinstance(value, dict)
+    take = crossing.take
+    return {
+        key if type(key) in ATOMS else take(key): item if type(item) in ATOMS else take(item)
+        for key, item in value.items()
+    }
+
+
+def _copy_set(value: object, crossing: _Crossing) -> object:
+    assert isinstance(value, set)
+    return {crossing.take(item) for item in value}
+
+
+def _keep_frozenset(value: object, crossing: _Crossing) -> object:
+    assert isinstance(value, frozenset)
+    items = [(item, crossing.take(item)) for item in value]
+    return value if all(old is new for old, new in items) else frozenset(new for _, new in items)
+
+
+def _keep_tuple(value: object, crossing: _Crossing) -> object:
+    assert isinstance(value, tuple)
+    for item in value:
+        if type(item) not in ATOMS:
+            break
+    else:
+        return value
+    items = tuple([crossing.take(item) for item in value])
+    if all(old is new for old, new in zip(value, items, strict=True)):
+        return value
+    return tuple.__new__(type(value), items)
+
+
+def _keep_struct(value: object, crossing: _Crossing) -> object:
+    assert isinstance(value, msgspec.Struct)
+    changed: dict[str, object] = {}
+    for name in value.__struct_fields__:
+        item = getattr(value, name)
+        if type(item) not in ATOMS and (new := crossing.take(item)) is not item:
+            changed[name] = new
+    return msgspec.structs.replace(value, **changed) if changed else value
+
+
+def _keep_dataclass(value: object, crossing: _Crossing) -> object:
+    changed: dict[str, object] = {}
+    fields = dataclasses.fields(value)  # type: ignore[arg-type]  # the rule is chosen for dataclasses only
+    for field in fields:
+        item = getattr(value, field.name)
+        if (new := crossing.take(item)) is not item:
+            changed[field.name] = new
+    if not changed:
+        return value
+    copy = object.__new__(type(value))
+    for field in fields:
+        object.__setattr__(copy, field.name, changed.get(field.name, getattr(value, field.name)))
+    return copy
+
+
+@functools.lru_cache(maxsize=4096)
+def _rule(kind: type) -> _Rule:
+    """How values of one type cross, decided once per type."""
+    plain: dict[type, _Rule] = {
+        list: _copy_list,
+        dict: _copy_dict,
+        set: _copy_set,
+        frozenset: _keep_frozenset,
+        tuple: _keep_tuple,
+    }
+    if kind in plain:
+        return plain[kind]
+    if issubclass(kind, enum.Enum) or getattr(kind, "__sendable__", False) is True:
+        return _pass
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return _keep_tuple
+    if issubclass(kind, msgspec.Struct) and kind.__struct_config__.frozen:
+        return _keep_struct
+    if dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen:
+        return _keep_dataclass
+    return _refuse

@@ -1,0 +1,336 @@
+"""The process world of one node: pids, names, the queue of processes with mail, and the budget of inline calls.
+
+One loop may carry several worlds, as the simulator does with a whole cluster. A plain script needs to know nothing
+of this: without a node, each event loop has a default scheduler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import Context, ContextVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+from weakref import WeakKeyDictionary
+
+from roost.errors import NameTaken, NoSuchProcess, StartFailed, TooLarge
+from roost.limits import NAME_BYTES_MAX, REDUCTIONS_PER_TURN
+from roost.otp.crash import explain
+from roost.otp.declare import ASYNC, Spec
+from roost.otp.isolation import hand_over
+from roost.otp.process import Process
+from roost.otp.reply import Callback, Deadlines, ReplyTo
+from roost.runtime import Runtime
+
+if TYPE_CHECKING:
+    from roost.otp.gen_server import GenServer
+    from roost.otp.remote import Transport
+
+T = TypeVar("T")
+ServerT = TypeVar("ServerT", bound="GenServer")
+
+_current: ContextVar[Scheduler | None] = ContextVar("roost_scheduler", default=None)
+_owner: ContextVar[Process | None] = ContextVar("roost_owner", default=None)
+_handling: ContextVar[Process | None] = ContextVar("roost_handling", default=None)
+
+
+class Scheduler:
+    """The processes of one node.
+
+    Args:
+        runtime: the doors to the world that its processes use.
+        name: the name of the node.
+    """
+
+    _by_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Scheduler]] = WeakKeyDictionary()
+
+    def __init__(self, runtime: Runtime, name: str = "local") -> None:
+        self.runtime = runtime
+        self.name = name
+        self.transport: Transport | None = None
+        """The way to processes on other nodes; the node sets it."""
+        self.processes: dict[int, Process] = {}
+        self.names: dict[str, Process] = {}
+        self.reductions = REDUCTIONS_PER_TURN
+        """Inline calls left until the next turn; -1 while a sync handler runs."""
+        self.running: Process | None = None
+        """Whose sync handler runs, when `reductions` is -1."""
+        self._pids = 0
+        self._queue: deque[Process] = deque()
+        self._turn_due = False
+        self._held: tuple[ReplyTo, object] | None = None
+        self._deadlines: dict[float, Deadlines] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = Context()
+        self._context.run(_current.set, self)
+
+    @classmethod
+    def current(cls) -> Scheduler:
+        """The scheduler of the running process or node, else the default one of the running loop.
+
+        Raises:
+            RuntimeError: when no event loop runs.
+        """
+        scheduler = _current.get()
+        if scheduler is not None:
+            return scheduler
+        loop = asyncio.get_running_loop()
+        found = cls._by_loop.get(loop)
+        if found is None:
+            found = cls._by_loop[loop] = cls(Runtime.real())
+        return found
+
+    @contextmanager
+    def entered(self) -> Iterator[Scheduler]:
+        """Make this the current scheduler for what runs inside the block, and for the tasks it makes."""
+        token = _current.set(self)
+        try:
+            yield self
+        finally:
+            _current.reset(token)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of this world: the one that ran when it was first needed."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    # Life
+
+    async def start(
+        self,
+        kind: type[ServerT],
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        name: str | None,
+        *,
+        link: bool,
+    ) -> ServerT:
+        """Start a process of class `kind` and wait until its `init` has returned.
+
+        Raises:
+            NameTaken: when a live process has this name.
+            StartFailed: when `init` raised; its `__cause__` is what it raised.
+        """
+        process = self._new(kind, name)
+        parent = _owner.get() if link else None
+        if parent is not None:
+            if not parent.alive:
+                self.forget(process)
+                raise StartFailed(str(process), f"{parent}, which starts it, has ended")
+            process.tied.parent = parent
+            process.tied.links[parent] = parent.tied.links[process] = None
+        try:
+            args = tuple([hand_over(value) for value in args])
+            kwargs = {key: hand_over(value) for key, value in kwargs.items()}
+            if kind.__init_async__:
+                await self._init_async(process, args, kwargs)
+            else:
+                with self.running_handler(process):
+                    process.server.init(*args, **kwargs)
+        except BaseException as error:
+            self._abandon(process, parent)
+            if isinstance(error, StartFailed) or not isinstance(error, Exception):
+                raise
+            raise StartFailed(str(process), explain(error)) from error
+        if process.mail:
+            self.ready(process)
+        else:
+            process.open = True
+        return process.handle  # type: ignore[return-value]  # a handle of class `kind`
+
+    def _new(self, kind: type[GenServer], name: str | None) -> Process:
+        self._pids = pid = self._pids + 1
+        process = Process(self, pid, name)
+        process.server, process.handle = kind.__bind__(process)
+        if name is not None:
+            if len(name.encode()) > NAME_BYTES_MAX:
+                raise TooLarge("NAME_BYTES_MAX", len(name.encode()), NAME_BYTES_MAX)
+            if name in self.names:
+                raise NameTaken(name)
+            self.names[name] = process
+        self.processes[pid] = process
+        return process
+
+    async def _init_async(self, process: Process, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+        outcome = process.server.init(*args, **kwargs)
+        assert isinstance(outcome, Coroutine)
+        task = process.task = self.spawn(outcome, process, handling=True)
+        starter = self.caller()
+        if starter is not None:
+            starter.wait_for(task, process)  # type: ignore[arg-type]  # a task is a future of its result
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        process.task = None
+        if task.cancelled() or not process.alive:
+            raise StartFailed(str(process), f"ended in init: {explain(process.reason)}")
+        error = task.exception()
+        if error is not None:
+            raise error
+
+    def _abandon(self, process: Process, parent: Process | None) -> None:
+        """Take back a process whose init has failed. Whoever starts it gets the exception, so no signal is sent."""
+        if parent is not None and parent.ties is not None:
+            parent.ties.links.pop(process, None)
+        if process.ties is not None and parent is not None:
+            process.ties.links.pop(parent, None)
+        process.leaving = ("noproc", False)
+        process.finish("noproc")
+
+    def forget(self, process: Process) -> None:
+        """The process has ended: its pid and its name are free."""
+        self.processes.pop(process.pid, None)
+        if process.name is not None and self.names.get(process.name) is process:
+            del self.names[process.name]
+
+    def whereis(self, name: str) -> Process:
+        """The live process of this node under `name`.
+
+        Raises:
+            NoSuchProcess: when there is none.
+        """
+        process = self.names.get(name)
+        if process is None:
+            raise NoSuchProcess(name)
+        return process
+
+    # Turns
+
+    def ready(self, process: Process) -> None:
+        """The process has mail: handle it in the next turn."""
+        self._queue.append(process)
+        if not self._turn_due:
+            self._turn_due = True
+            self.loop.call_soon(self._turn, context=self._context)
+
+    def _turn(self) -> None:
+        """Handle what waits, oldest process first, within the budget; then grant new inline calls."""
+        queue, budget = self._queue, REDUCTIONS_PER_TURN
+        self._turn_due = False
+        self.reductions = -1
+        try:
+            for _ in range(len(queue)):
+                process = queue.popleft()
+                if process.alive and process.task is None:
+                    self.running = process
+                    budget = process.drain(budget)
+                    if budget <= 0:
+                        break
+        finally:
+            self.reductions = REDUCTIONS_PER_TURN
+            self.running = None
+            if queue and not self._turn_due:
+                self._turn_due = True
+                self.loop.call_soon(self._turn, context=self._context)
+            self._release()
+
+    def answer(self, reply: ReplyTo, value: object) -> None:
+        """Hand over the reply of a queued call.
+
+        The first of a turn is held back until its end. The caller that has used up the budget is the first in the
+        queue; woken last, it lets the next one use the new budget, so that all callers take turns.
+        """
+        if self._held is None:
+            self._held = (reply, value)
+        else:
+            reply.set_result(value)
+
+    @contextmanager
+    def running_handler(self, process: Process) -> Iterator[None]:
+        """Whatever the block sends is queued, and `process` is who sends it."""
+        saved = self.reductions, self.running
+        self.reductions, self.running = -1, process
+        try:
+            yield
+        finally:
+            self.reductions, self.running = saved
+
+    def is_running(self, process: Process) -> bool:
+        """Whether a sync handler of `process` is running right now."""
+        return self.reductions < 0 and self.running is process
+
+    def caller(self) -> Process | None:
+        """The process whose async handler is running right now: one that can wait for a reply."""
+        if self.reductions < 0:
+            return None
+        process = _handling.get()
+        return process if process is not None and process.task is not None else None
+
+    def deadlines(self, timeout_s: float | None) -> Deadlines | None:
+        """The list of calls with this timeout; None for calls that wait for ever."""
+        if timeout_s is None:
+            return None
+        found = self._deadlines.get(timeout_s)
+        if found is None:
+            for other in [other for other in self._deadlines.values() if other.idle]:
+                del self._deadlines[other.timeout_s]
+            found = self._deadlines[timeout_s] = Deadlines(self.runtime.clock, timeout_s)
+        return found
+
+    def spawn(self, coroutine: Coroutine[object, object, T], process: Process, *, handling: bool) -> asyncio.Task[T]:
+        """A task of `process`: one of its handlers, or an activity beside them."""
+        context = self._context.copy()
+        context.run(_owner.set, process)
+        if handling:
+            context.run(_handling.set, process)
+        return self.loop.create_task(coroutine, name=str(process), context=context)
+
+    # From the network
+
+    def deliver_call(
+        self,
+        process: Process,
+        spec: Spec,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        on_reply: Callable[[object, Exception | None], None],
+    ) -> None:
+        """Make a call for somebody outside, without a task.
+
+        Args:
+            process: whom, from `whereis`.
+            spec: what, from the table `process.calls` by its name.
+            args: what `spec.convert` made of the arguments; they belong to the callee from now on.
+            kwargs: the same.
+            on_reply: called exactly once with (reply, None) or (None, error), perhaps before this returns.
+                The error is the refusal of the handler, ProcessDown, Overloaded, or a TypeError when the arguments
+                do not fit. There is no timeout: the side that asked has one.
+        """
+        reply = Callback(on_reply)
+        if not process.alive:
+            reply.set_exception(process.down())
+            return
+        if process.open and self.reductions > 0 and spec.kind != ASYNC:
+            process.open = False
+            process.mail = deque(((spec, args, kwargs, reply, None),))
+            left = self.reductions
+            self.reductions, self.running = -1, process
+            try:
+                process.drain(1)
+            finally:
+                self.reductions = left - 1
+                self._release()
+            return
+        try:
+            process.post((spec, args, kwargs, reply, None))
+        except Exception as error:
+            reply.set_exception(error)
+
+    def deliver_cast(self, process: Process, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        """Put a cast from outside into the mailbox; lost when the process has ended.
+
+        Raises:
+            Overloaded: when the mailbox is full.
+        """
+        process.post((spec, args, kwargs, None, None))
+
+    def _release(self) -> None:
+        if self._held is not None:
+            (reply, value), self._held = self._held, None
+            if not reply.done():
+                reply.set_result(value)

@@ -1,0 +1,52 @@
+"""The other sides that are programs of their own: FastAPI with Redis, and uvicorn with a bare WebSocket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from benchmarks.child import Child, child, free_port, listening, program, python
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server and where it listens."""
+
+    port: int
+    process: Child
+
+
+def uvicorn(app: str, port: int) -> list[str]:
+    """The command that serves an ASGI application as fast as uvicorn can."""
+    options = ["--loop", "uvloop", "--http", "httptools", "--log-level", "warning", "--no-access-log"]
+    return python("uvicorn", app, "--host", "127.0.0.1", "--port", str(port), "--backlog", "4096", *options)
+
+
+@asynccontextmanager
+async def fastapi_redis() -> AsyncIterator[int]:
+    """FastAPI under uvicorn with Redis behind it, nothing on disk; yields the web port."""
+    redis_port, port = free_port(), free_port()
+    in_memory = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning"]
+    redis = [program("redis-server"), "--port", str(redis_port), *in_memory]
+    async with child(redis) as store:
+        await listening(redis_port, store)
+        async with child(uvicorn("benchmarks.redis_app:app", port), {"REDIS_PORT": str(redis_port)}) as web:
+            await listening(port, web)
+            yield port
+
+
+@asynccontextmanager
+async def bare_socket() -> AsyncIterator[Server]:
+    """uvicorn with an application that only accepts sockets."""
+    port = free_port()
+    async with child(uvicorn("benchmarks.bare_socket:app", port)) as web:
+        await listening(port, web)
+        yield Server(port, web)
+
+
+@asynccontextmanager
+async def picows_room() -> AsyncIterator[Server]:
+    """A bare picows server."""
+    async with child(python("benchmarks.picows_room")) as room:
+        yield Server(int(await room.line()), room)

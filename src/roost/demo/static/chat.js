@@ -71,6 +71,7 @@ export class Chat {
   #channel = null;
   /** @type {Map<string, HTMLElement>} */
   #shown = new Map();
+  #following = true;
   #me = localStorage.getItem(NAME_KEY) ?? "";
 
   /**
@@ -117,7 +118,11 @@ export class Chat {
       event.preventDefault();
       this.#messageForm.requestSubmit();
     });
-    this.#log.addEventListener("scroll", () => (this.#newest.hidden ||= this.#nearTheEnd()));
+    this.#log.addEventListener("scroll", () => {
+      this.#following = this.#nearTheEnd();
+      this.#newest.hidden ||= this.#following;
+    });
+    new ResizeObserver(() => this.#following && this.#scrollToEnd()).observe(this.#log);
     this.#newest.addEventListener("click", () => this.#scrollToEnd());
   }
 
@@ -225,7 +230,6 @@ export class Chat {
    * @param {number} at
    */
   #insert(item, at) {
-    const follow = this.#nearTheEnd();
     item.dataset.at = String(at);
     let before = this.#log.lastElementChild;
     while (before instanceof HTMLElement && Number(before.dataset.at) > at) before = before.previousElementSibling;
@@ -233,7 +237,7 @@ export class Chat {
     else this.#log.prepend(item);
     this.#trim();
     this.#empty.hidden = true;
-    if (follow) this.#scrollToEnd();
+    if (this.#following) this.#scrollToEnd();
     else this.#newest.hidden = false;
   }
 

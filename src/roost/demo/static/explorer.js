@@ -7,7 +7,7 @@ import { shortName } from "./nodes.js";
 
 const REPLICAS_DEFAULT = { n: 3, w: 2, r: 2 };
 const LOOKUP_PAUSE_MS = 150;
-const LINE_MAX = 44;
+const LINE_MAX = 36;
 
 /** @param {string} id */
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -36,7 +36,8 @@ function problemOf(text) {
     JSON.parse(text);
     return null;
   } catch (error) {
-    return text.trim() ? String(error instanceof Error ? error.message : error) : "empty";
+    // Some browsers repeat the whole text in the message.
+    return text.trim() ? String(error instanceof Error ? error.message : error).replace(/, \.*".* is not valid JSON$/s, "") : "empty";
   }
 }
 

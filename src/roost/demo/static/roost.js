@@ -318,8 +318,7 @@ export class Channel extends Emitter {
   /** The socket is lost: nothing in flight will be answered. */
   socketLost() {
     clearTimeout(this.#rejoin);
-    if (this.state === "leaving") this.#end();
-    else if (this.state !== "closed") this.#interrupt();
+    if (this.state !== "closed") this.#interrupt();
   }
 
   /**

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import Context, ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -62,8 +62,11 @@ class Scheduler:
         self._held: tuple[ReplyTo, object] | None = None
         self._deadlines: dict[float, Deadlines] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._context = Context()
+        # A copy, not an empty one: what surrounds a node (whose life it is, in a simulation) goes on in its processes.
+        self._context = copy_context()
         self._context.run(_current.set, self)
+        self._context.run(_owner.set, None)
+        self._context.run(_handling.set, None)
 
     @classmethod
     def current(cls) -> Scheduler:

@@ -58,6 +58,8 @@ class Crowd:
         self._sent_at: dict[int, float] = {}
         self._sent = 0
         self._latencies: list[float] = []
+        self.deliveries = 0
+        """How many the last `broadcast` made."""
         self._until = 0.0
         self._idle = asyncio.Event()
 
@@ -141,8 +143,8 @@ class Crowd:
         elapsed_s = perf_counter() - start
         self._check()
         ordered = sorted(self._latencies)
-        per_s = len(ordered) * self.size / elapsed_s
-        return Sample(per_s, percentile(ordered, 0.5) * 1e6, percentile(ordered, 0.99) * 1e6)
+        self.deliveries = len(ordered) * self.size
+        return Sample(self.deliveries / elapsed_s, percentile(ordered, 0.5) * 1e6, percentile(ordered, 0.99) * 1e6)
 
     def leave(self) -> None:
         """Close all sockets at once."""

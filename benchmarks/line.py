@@ -30,20 +30,24 @@ class Bound:
 
 @dataclass(slots=True)
 class Line:
-    """The result of one benchmark. `ours` and `reference` are the medians of their rounds, in `unit`."""
+    """The result of one benchmark.
+
+    Attributes:
+        turns: what ours measured in each round, then what the reference did, in `unit`. Their medians are shown.
+        facts: more fields of the line.
+    """
 
     name: str
     unit: str
     target: Sequence[Bound]
     note: str
-    ours_rounds: list[float] = field(default_factory=list)
-    reference_rounds: list[float] = field(default_factory=list)
+    turns: Sequence[Sequence[float]]
     facts: dict[str, object] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """The line with everything that follows from its rounds."""
-        ours = middle(self.ours_rounds)
-        reference = middle(self.reference_rounds)
+        ours_rounds, reference_rounds = self.turns[:2]
+        ours, reference = middle(ours_rounds), middle(reference_rounds)
         values: dict[str, object] = {
             "name": self.name,
             "ours": shown(ours),
@@ -58,9 +62,9 @@ class Line:
             "target": [str(bound) for bound in self.target],
             "ok": not missed,
             "missed": missed,
-            "rounds": len(self.ours_rounds),
-            "ours_rounds": [shown(value) for value in self.ours_rounds],
-            "reference_rounds": [shown(value) for value in self.reference_rounds],
+            "rounds": len(ours_rounds),
+            "ours_rounds": [shown(value) for value in ours_rounds],
+            "reference_rounds": [shown(value) for value in reference_rounds],
             "note": self.note,
         }
 

@@ -105,8 +105,7 @@ async def run(plan: Plan) -> list[Line]:
             "calls/s",
             [Bound("ours", ">=", 1e6), Bound("ratio", ">=", 4)],
             f"one caller, a sync handler; {peer}",
-            rates(one[0]),
-            rates(one[1]),
+            [rates(side) for side in one],
             latencies(*one),
         ),
         Line(
@@ -114,13 +113,13 @@ async def run(plan: Plan) -> list[Line]:
             "calls/s",
             [Bound("ours", ">=", 0.9e6)],
             f"100 callers of one process; {peer}",
-            *many,
+            many,
         ),
         Line(
             "local_cast",
             "casts/s",
             [Bound("ours", ">=", 2.5e6)],
             f"one producer, until the last cast is handled; {peer}",
-            *told,
+            told,
         ),
     ]

@@ -24,16 +24,23 @@ def uvicorn(app: str, port: int) -> list[str]:
 
 
 @asynccontextmanager
-async def fastapi_redis() -> AsyncIterator[int]:
-    """FastAPI under uvicorn with Redis behind it, nothing on disk; yields the web port."""
-    redis_port, port = free_port(), free_port()
+async def fastapi_redis(workers: int = 3) -> AsyncIterator[tuple[int, int]]:
+    """FastAPI under uvicorn with Redis behind it, nothing on disk.
+
+    Yields two web ports: of one process, and of `workers` processes that share a port. Both use the one Redis.
+    """
+    redis_port, port, shared_port = free_port(), free_port(), free_port()
     in_memory = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning"]
     redis = [program("redis-server"), "--port", str(redis_port), *in_memory]
     async with child(redis) as store:
         await listening(redis_port, store)
-        async with child(uvicorn("benchmarks.redis_app:app", port), {"REDIS_PORT": str(redis_port)}) as web:
+        where = {"REDIS_PORT": str(redis_port)}
+        one = uvicorn("benchmarks.redis_app:app", port)
+        several = [*uvicorn("benchmarks.redis_app:app", shared_port), "--workers", str(workers)]
+        async with child(one, where) as web, child(several, where) as shared_web:
             await listening(port, web)
-            yield port
+            await listening(shared_port, shared_web)
+            yield port, shared_port
 
 
 @asynccontextmanager

@@ -28,18 +28,20 @@ class Plan:
         return max(full // 10, 1) if self.quick else full
 
 
-async def alternate(
-    plan: Plan, ours: Callable[[], Awaitable[Result]], reference: Callable[[], Awaitable[Result]]
-) -> tuple[list[Result], list[Result]]:
-    """Measure ours, reference, ours, reference ...; one turn of each before that goes unrecorded, to warm up."""
-    await ours()
-    await reference()
-    results: tuple[list[Result], list[Result]] = ([], [])
+async def alternate(plan: Plan, *sides: Callable[[], Awaitable[Result]], warm: bool = True) -> tuple[list[Result], ...]:
+    """Measure ours, reference, ours, reference ...: each side's turns, in order of the sides.
+
+    To warm up, one turn of each before that goes unrecorded.
+    """
+    if warm:
+        for side in sides:
+            await side()
+    results: tuple[list[Result], ...] = tuple([] for _ in sides)
     for number in range(plan.rounds):
-        for results_of_side, side in zip(results, (ours, reference), strict=True):
+        for turns, side in zip(results, sides, strict=True):
             gc.collect()
             await asyncio.sleep(0.02)
-            results_of_side.append(await side())
+            turns.append(await side())
         say(f"  round {number + 1} of {plan.rounds}")
     return results
 

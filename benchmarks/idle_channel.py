@@ -1,0 +1,58 @@
+"""What an idle, joined channel weighs: memory of a server process per socket, against a bare uvicorn WebSocket.
+
+Each turn starts a fresh server, because memory that was once used does not all come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks.bench_app import EVENT, TOPIC
+from benchmarks.broadcast import crowd
+from benchmarks.crowd import Crowd
+from benchmarks.line import Bound, Line
+from benchmarks.nodes import nodes
+from benchmarks.peers import Server, bare_socket
+from benchmarks.rounds import Plan, alternate
+
+SOCKETS = 5_000
+WARM = 50
+"""Sockets that come before the count, so that what a server loads once is not counted."""
+
+
+async def weight(server: Server, browsers: Crowd, warm: Crowd, join: bool) -> float:
+    """KB per socket."""
+    try:
+        await warm.gather(join)
+        before = server.process.rss_bytes()
+        await browsers.gather(join)
+        await asyncio.sleep(0.2)
+        return (server.process.rss_bytes() - before) / browsers.size / 1024
+    finally:
+        warm.leave()
+        browsers.leave()
+
+
+async def run(plan: Plan) -> list[Line]:
+    """Measure."""
+    sockets = plan.count(SOCKETS)
+
+    async def ours() -> float:
+        async with nodes(1) as (server,):
+            return await weight(server, crowd(server, sockets), crowd(server, WARM), join=True)
+
+    async def reference() -> float:
+        async with bare_socket() as server:
+            url = f"ws://127.0.0.1:{server.port}/"
+            return await weight(server, Crowd(url, TOPIC, EVENT, sockets), Crowd(url, TOPIC, EVENT, WARM), join=False)
+
+    turns = await alternate(plan, ours, reference, warm=False)
+    return [
+        Line(
+            "idle_channel",
+            "KB/socket",
+            [Bound("ours", "<=", 30)],
+            f"{sockets} sockets, each joined to a topic; reference: sockets accepted by plain uvicorn, not joined",
+            turns,
+        )
+    ]

@@ -17,6 +17,7 @@ from typing import cast as typed
 import msgspec
 
 from roost.errors import BadMessage
+from roost.limits import MAILBOX_MESSAGES_MAX
 from roost.otp.isolation import ATOMS, isolate
 from roost.otp.reply import Reply
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
+
+Arguments = tuple[tuple[object, ...], dict[str, object]]
 
 SYNC: Final = 0
 ASYNC: Final = 1
@@ -71,7 +74,9 @@ class Spec:
             raise BadMessage(f"{self!r} takes {len(positional)} arguments, got {len(args)}")
         try:
             kinds = positional + [rest] * (len(args) - len(positional)) if rest is not None else positional
-            taken = tuple([msgspec.convert(value, kind) for value, kind in zip(args, kinds, strict=False)])
+            taken: tuple[object, ...] = tuple(
+                [msgspec.convert(value, kind) for value, kind in zip(args, kinds, strict=False)]
+            )
             return taken, {name: msgspec.convert(value, named[name]) for name, value in kwargs.items()}
         except msgspec.ValidationError as error:
             raise BadMessage(f"{self!r}: {error}") from error
@@ -85,16 +90,17 @@ class Spec:
             BadMessage: when it is of another type.
         """
         try:
-            return msgspec.convert(value, self.returns)  # type: ignore[call-overload, no-any-return]  # any declared type
+            return msgspec.convert(value, self.returns)
         except msgspec.ValidationError as error:
             raise BadMessage(f"the reply of {self!r}: {error}") from error
 
     def message_type(self) -> type:
         """What an `@info` handler handles: the declared type of its one argument."""
         positional = self._types()[0]
-        if len(positional) != 1 or not isinstance(positional[0], type) or positional[0] is object:
+        declared: list[object] = list(positional)
+        if len(declared) != 1 or not isinstance(declared[0], type) or declared[0] is object:
             raise TypeError(f"@info {self!r} must take one argument, annotated with the class of the message")
-        return positional[0]
+        return declared[0]
 
     def _types(self) -> tuple[list[type], dict[str, type], type | None, object]:
         if self._signature is None:
@@ -279,6 +285,8 @@ def _queued_call(spec: Spec) -> object:
 
 
 def _cast(spec: Spec) -> object:
+    """A message that joins others in the mailbox costs one append: only the first has to wake the scheduler."""
+
     def method(self: GenServer, *args: object, **kwargs: object) -> None:
         for value in args:
             if type(value) not in ATOMS:
@@ -287,6 +295,11 @@ def _cast(spec: Spec) -> object:
         else:
             if kwargs:
                 args, kwargs = isolate_arguments(spec, args, kwargs)
-        self._process.post((spec, args, kwargs, None, None))
+        process = self._process
+        mail = process.mail
+        if mail and len(mail) < MAILBOX_MESSAGES_MAX:
+            mail.append((spec, args, kwargs, None, None))
+        else:
+            process.post((spec, args, kwargs, None, None))
 
     return method

@@ -275,7 +275,7 @@ def send(target: GenServer, message: object) -> None:
 
 
 def _members(cls: type) -> dict[str, object]:
-    """Every attribute of the class by name, as the nearest class defines it; those of GenServer itself are not its own."""
+    """Every attribute of the class by name, as the nearest class defines it, without those of GenServer itself."""
     members: dict[str, object] = {}
     for base in reversed(cls.__mro__):
         if base not in (object, GenServer):

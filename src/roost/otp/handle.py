@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
+from typing import cast as typed
 
 if TYPE_CHECKING:
     from roost.otp.gen_server import GenServer
     from roost.otp.process import Process, Reason
 
+ServerT = TypeVar("ServerT", bound="GenServer")
 HandleClass = Callable[["Process", "float | None"], "GenServer"]
 
 FACE: Final = frozenset(
     ("with_timeout", "is_alive", "exit", "stop", "down", "start", "start_link", "child", "whereis", "info_for")
 )
 """What every handle offers beside the declared messages."""
+OWN: Final = ("_process", "_timeout_s")
+"""The two attributes that a handle has itself."""
 
 
 class _Private:
@@ -94,4 +99,10 @@ def handle_class(cls: type[GenServer], shown: frozenset[str]) -> HandleClass:
         "__repr__": _show,
         "exit": _exit,
     }
-    return type(cls)(f"{cls.__name__} handle", (cls,), namespace)
+    return typed("HandleClass", derive(cls, namespace))
+
+
+def derive(cls: type[ServerT], namespace: dict[str, object]) -> type[ServerT]:
+    """A subclass with the metaclass of `cls`, named as error messages should name it."""
+    made = types.new_class(f"{cls.__name__} handle", (cls,), exec_body=lambda body: body.update(namespace))
+    return typed("type[ServerT]", made)

@@ -11,7 +11,6 @@ import datetime
 import decimal
 import enum
 import fractions
-import functools
 import uuid
 import zoneinfo
 from collections.abc import Callable
@@ -57,7 +56,7 @@ class _Crossing:
         self.where, self.strict = where, strict
 
     def take(self, value: object) -> object:
-        return value if type(value) in ATOMS else _rule(type(value))(value, self)
+        return value if type(value) in ATOMS else _RULES[type(value)](value, self)
 
 
 def isolate(value: object, where: str) -> object:
@@ -73,7 +72,7 @@ def isolate(value: object, where: str) -> object:
     if type(value) in ATOMS:
         return value
     try:
-        return _rule(type(value))(value, _Crossing(where, True))
+        return _RULES[type(value)](value, _Crossing(where, True))
     except RecursionError:
         raise NotSendable(f"{type(value).__name__} nested too deeply", where) from None
 
@@ -84,7 +83,7 @@ def hand_over(value: object) -> object:
     Lists, dicts and sets are copied, so that a restart begins with what was meant. Unlike a message it may also be
     anything else: a connection or a callable that is given to the process and used by nobody else.
     """
-    return value if type(value) in ATOMS else _rule(type(value))(value, _Crossing("an argument of init", False))
+    return value if type(value) in ATOMS else _RULES[type(value)](value, _Crossing("an argument of init", False))
 
 
 def _pass(value: object, crossing: _Crossing) -> object:
@@ -161,24 +160,27 @@ def _keep_dataclass(value: object, crossing: _Crossing) -> object:
     return copy
 
 
-@functools.lru_cache(maxsize=4096)
+class _Rules(dict[type, _Rule]):
+    """How values of each type cross: a constant table whose lines are worked out when they are first read."""
+
+    def __missing__(self, kind: type) -> _Rule:
+        rule = self[kind] = _rule(kind)
+        return rule
+
+
+_RULES: Final = _Rules(
+    {list: _copy_list, dict: _copy_dict, set: _copy_set, frozenset: _keep_frozenset, tuple: _keep_tuple}
+)
+
+
 def _rule(kind: type) -> _Rule:
-    """How values of one type cross, decided once per type."""
-    plain: dict[type, _Rule] = {
-        list: _copy_list,
-        dict: _copy_dict,
-        set: _copy_set,
-        frozenset: _keep_frozenset,
-        tuple: _keep_tuple,
-    }
-    if kind in plain:
-        return plain[kind]
     if issubclass(kind, enum.Enum) or getattr(kind, "__sendable__", False) is True:
         return _pass
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return _keep_tuple
     if issubclass(kind, msgspec.Struct) and kind.__struct_config__.frozen:
         return _keep_struct
-    if dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen:
+    parameters: object = getattr(kind, "__dataclass_params__", None)
+    if getattr(parameters, "frozen", False):
         return _keep_dataclass
     return _refuse

@@ -254,18 +254,14 @@ class Process:
             if budget <= 0:
                 self.scheduler.ready(self)
                 return 0
-            spec, args, kwargs, reply, deadlines = item = mail.popleft()
-            kind = spec.kind
-            if kind:
-                if kind == CONTROL:
-                    spec.function(self, *args)
-                    if not self.alive or self.task is not None:
-                        return budget
-                    continue
-                mail.appendleft(item)
-                self.task = self.scheduler.spawn(self._serve(), self, handling=True)
-                return budget
             budget -= 1
+            spec, args, kwargs, reply, deadlines = mail.popleft()
+            if spec.kind:
+                if self._begin((spec, args, kwargs, reply, deadlines)):
+                    return budget
+                continue
+            if deadlines is not None and reply is not None:
+                deadlines.forget(reply)
             if reply is None:
                 try:
                     if kwargs:
@@ -275,23 +271,29 @@ class Process:
                 except BaseException as error:
                     if self._failed(spec, args, kwargs, None, error):
                         return budget
-                continue
-            if deadlines is not None:
-                deadlines.forget(reply)
-            if reply.done():
-                continue
-            try:
-                value = spec.function(server, *args, **kwargs)
-                if type(value) not in ATOMS:
-                    value = isolate(value, f"reply of {spec!r}")
-            except BaseException as error:
-                if self._failed(spec, args, kwargs, reply, error):
-                    return budget
-            else:
-                self.scheduler.answer(reply, value)
+            elif not reply.done():
+                try:
+                    value = spec.function(server, *args, **kwargs)
+                    if type(value) not in ATOMS:
+                        value = isolate(value, f"reply of {spec!r}")
+                except BaseException as error:
+                    if self._failed(spec, args, kwargs, reply, error):
+                        return budget
+                else:
+                    self.scheduler.answer(reply, value)
         self.mail = None
         self.open = True
         return budget
+
+    def _begin(self, item: Mail) -> bool:
+        """Obey an order, or begin an async handler. Returns True when the drain is over."""
+        if item[0].kind == CONTROL:
+            item[0].function(self, *item[1])
+            return not self.alive or self.task is not None
+        assert self.mail is not None
+        self.mail.appendleft(item)
+        self.task = self.scheduler.spawn(self._serve(), self, handling=True)
+        return True
 
     async def _serve(self) -> None:
         """Run async handlers one after the other, for as long as the next mail is for one."""

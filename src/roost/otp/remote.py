@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from roost.errors import NotSendable
 from roost.limits import CALL_TIMEOUT_S
 from roost.otp.declare import isolate_arguments
-from roost.otp.handle import private_members
+from roost.otp.handle import derive, private_members
 from roost.otp.reply import Failed
 
 if TYPE_CHECKING:
@@ -125,8 +124,16 @@ def _show(self: GenServer) -> str:
     return f"<{_target(self)}>"
 
 
-@functools.lru_cache(maxsize=1024)
 def _remote_class(cls: type[ServerT]) -> type[ServerT]:
+    """The class of remote handles of `cls`; made once, and kept in it."""
+    made: type[ServerT] | None = vars(cls).get("__remote__")
+    if made is None:
+        made = _make_remote_class(cls)
+        type.__setattr__(cls, "__remote__", made)
+    return made
+
+
+def _make_remote_class(cls: type[ServerT]) -> type[ServerT]:
     calls, casts = cls.__calls__, cls.__casts__
     namespace: dict[str, object] = {
         **private_members(cls, frozenset((*calls, *casts))),
@@ -144,4 +151,4 @@ def _remote_class(cls: type[ServerT]) -> type[ServerT]:
         "__hash__": _hash,
         "__repr__": _show,
     }
-    return type(cls)(f"{cls.__name__} handle", (cls,), namespace)
+    return derive(cls, namespace)

@@ -23,7 +23,7 @@ class Reply:
 
     def __await__(self) -> Generator[object, None, object]:
         return self.value
-        yield
+        yield  # type: ignore[unreachable]  # a generator that ends before it begins
 
 
 class Failed:
@@ -36,7 +36,7 @@ class Failed:
 
     def __await__(self) -> Generator[object, None, object]:
         raise self.error
-        yield
+        yield  # type: ignore[unreachable]  # a generator that ends before it begins
 
 
 class ReplyTo(Protocol):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -230,8 +230,8 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Dialler: introduce this node. Acceptor: wait for that."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # A uvloop transport has all of asyncio.Transport, but does not inherit from it.
+        self._transport = transport = cast(asyncio.Transport, transport)
         self._loop = asyncio.get_running_loop()
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         if self.dialled:

@@ -1,0 +1,7 @@
+"""`python -m roost` is `roost`."""
+
+from __future__ import annotations
+
+from roost.ops.cli import main
+
+main()

@@ -1,0 +1,59 @@
+"""The operator's side of the console: find a running node, ask it, write its answer down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+
+from roost.cluster.console_link import ConsoleLink
+from roost.config import Address
+from roost.errors import HandshakeRefused, NodeDown
+from roost.ops.console import COMMANDS, SERVICE, Answer, Question
+from roost.ops.render import Form, render
+from roost.ops.runfile import RunFile, RunFolder, run_folder
+from roost.runtime import Runtime
+
+ASK_S = 5.0
+
+
+def ask(command: str, form: Form, cluster: str | None, node: str | None, environ: Mapping[str, str]) -> str:
+    """Ask the running cluster and return the answer as text.
+
+    Args:
+        command: a name of `roost.ops.console.COMMANDS`.
+        form: "table", "json" or "csv".
+        cluster: which cluster; None for the one that was started last.
+        node: which node answers; None for any that does.
+        environ: where the run folder is found.
+
+    Raises:
+        NodeDown: when no such node runs, or none of them answers.
+        RoostError: what the node refused with.
+        ConfigError: when the run folder cannot be trusted.
+    """
+    folder = RunFolder(run_folder(environ))
+    runs = folder.list(cluster, node)
+    if not runs:
+        raise NodeDown(node or f"the cluster {cluster or ''}".strip(), f"nothing of it runs here ({folder.path})")
+    one_cluster = [run for run in runs if run.cookie == runs[0].cookie]
+    answer = asyncio.run(_first_answer(one_cluster, command))
+    return render(answer, form)
+
+
+async def _first_answer(runs: list[RunFile], command: str) -> Answer:
+    problems: list[str] = []
+    for run in runs:
+        try:
+            return await _answer(run, command)
+        except (NodeDown, HandshakeRefused, OSError) as error:
+            problems.append(f"{run.node}: {error}")
+    raise NodeDown(f"the cluster {runs[0].cluster}", "; ".join(problems))
+
+
+async def _answer(run: RunFile, command: str) -> Answer:
+    address, cookie = Address.parse(run.link), run.cookie.encode()
+    async with ConsoleLink(Runtime.real(), address, cluster=run.cluster, cookie=cookie) as node:
+        body = await node.call(SERVICE, msgspec.msgpack.encode(Question(command)), ASK_S)
+    return msgspec.msgpack.decode(body, type=COMMANDS[command].answer)

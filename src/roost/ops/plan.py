@@ -1,0 +1,59 @@
+"""Who runs where: the nodes of a cluster on one machine, from a number and a first port."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from roost import limits
+from roost.config import Address, Config, Seed
+from roost.errors import ConfigError
+
+HOST = "127.0.0.1"
+LINK_PORTS_AFTER = 100
+"""Node links listen this many ports after the web ports."""
+PORT_MAX = 65_535
+
+
+def plan_nodes(cluster: str, nodes: int, port: int) -> tuple[Config, ...]:
+    """The settings of `nodes` nodes a, b, c, ...: web ports from `port` on, link ports from `port` + 100 on.
+
+    They have neither a data folder nor, in effect, a cookie yet: `furnish` adds both.
+
+    Raises:
+        ConfigError: names the flag when `nodes` or `port` is out of range.
+    """
+    if not 1 <= nodes <= limits.NODES_MAX:
+        raise ConfigError("--nodes", f"{nodes} is not from 1 to {limits.NODES_MAX}")
+    last = PORT_MAX - LINK_PORTS_AFTER - nodes + 1
+    if not 1 <= port <= last:
+        raise ConfigError("--port", f"{port} is not from 1 to {last}")
+    seeds = tuple(
+        Seed(f"{letters(index)}@{HOST}", Address(HOST, port + LINK_PORTS_AFTER + index), Address(HOST, port + index))
+        for index in range(nodes)
+    )
+    return tuple(
+        Config(name=seed.name, cluster=cluster, listen=seed.address, seeds=seeds, cookie=b"-", web=seed.web)
+        for seed in seeds
+    )
+
+
+def furnish(nodes: Sequence[Config], folder: Path, cookie: bytes) -> tuple[Config, ...]:
+    """The same nodes, each with its own folder in `folder`, and the secret that they share."""
+    return tuple(replace(node, cookie=cookie, data=str(folder / short(node.name))) for node in nodes)
+
+
+def letters(index: int) -> str:
+    """a, b, ..., z, aa, ab, ...: the name of the node at `index`, counted from 0."""
+    name = ""
+    index += 1
+    while index:
+        index, letter = divmod(index - 1, 26)
+        name = chr(ord("a") + letter) + name
+    return name
+
+
+def short(name: str) -> str:
+    """A node's name without its host: what log lines and folders are called."""
+    return name.partition("@")[0]

@@ -1,0 +1,68 @@
+"""The application that an operator names on the command line: "module:attribute"."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from roost.errors import ConfigError
+from roost.web.app import Roost
+
+SETTING = "MODULE:ATTR"
+
+
+def split_target(text: str) -> tuple[str, str]:
+    """The module and the attribute of "module:attribute".
+
+    Raises:
+        ConfigError: when `text` is not of that form.
+    """
+    module, colon, attribute = text.partition(":")
+    names = [*module.split("."), *attribute.split(".")]
+    if not colon or not all(name.isidentifier() for name in names):
+        raise ConfigError(SETTING, f"{text!r} is not of the form module:attribute, such as chat:app")
+    return module, attribute
+
+
+def load_target(text: str) -> Roost:
+    """Import the module, with the current directory on the path, and take its application.
+
+    Raises:
+        ConfigError: when there is no such module or attribute, the module fails, or the attribute is no `Roost`.
+    """
+    name, attribute = split_target(text)
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    found: object = _import(name)
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        raise ConfigError(SETTING, f"the module {name} has no {attribute!r}: name its Roost(...) object")
+    if not isinstance(found, Roost):
+        raise ConfigError(SETTING, f"{text} is a {type(found).__name__}: name a Roost(...) object")
+    return found
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise ConfigError(SETTING, f"there is no module {name} here: run this where {name}.py is") from None
+        raise _failed(name, error) from None
+    except Exception as error:
+        raise _failed(name, error) from None
+
+
+def _failed(name: str, error: Exception) -> ConfigError:
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError) and error.filename:
+        where = f"{error.filename}:{error.lineno}"
+    else:
+        where = f"{frames[-1].filename}:{frames[-1].lineno}"
+    text = " ".join(str(error).split())
+    return ConfigError(SETTING, f"importing {name} failed: {type(error).__name__}: {text} ({where})")

@@ -32,6 +32,10 @@ class Trace:
         if len(self._last) >= 2 * LINES_KEPT:
             del self._last[:LINES_KEPT]
 
+    def now(self) -> float:
+        """Virtual seconds since the world began."""
+        return self._time()
+
     @property
     def digest(self) -> str:
         """The hash so far, 16 hexadecimal digits."""

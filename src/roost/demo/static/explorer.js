@@ -112,7 +112,8 @@ export class Explorer {
     const mine = this.#lookups;
     const key = input("key").value;
     const answer = key && (await this.#ask("GET", `/api/ring/${encodeURIComponent(key)}`).catch(() => null));
-    if (mine === this.#lookups) this.ring.highlight(answer && answer.status === 200 ? answer.body : null);
+    // When no node answers, the last lookup stays as it is.
+    if (mine === this.#lookups && answer !== null) this.ring.highlight(answer && answer.status === 200 ? answer.body : null);
   }
 
   /**

@@ -112,7 +112,11 @@ export class RingView {
     const known = new Map(before?.members.map((member) => [member.name, member.up]) ?? []);
     const changed = now.members.filter(({ name, up }) => known.has(name) && known.get(name) !== up);
     if (changed.length === 0) return;
-    this.#news.textContent = changed.map(({ name, up }) => `${name} ${up ? "is back." : "is down: the others stand in."}`).join(" ");
+    const named = (/** @type {boolean} */ up) => changed.filter((member) => member.up === up).map(({ name }) => name);
+    const [gone, back] = [named(false), named(true)];
+    const lost = gone.length > 0 && `${listed(gone)} ${gone.length > 1 ? "are" : "is"} down: the others stand in.`;
+    const found = back.length > 0 && `${listed(back)} ${back.length > 1 ? "are" : "is"} back.`;
+    this.#news.textContent = [lost, found].filter(Boolean).join(" ");
   }
 
   /** @param {Ring} ring */

@@ -77,6 +77,8 @@ SOCKET_BUFFER_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes that wait for one slow browser; beyond it the socket is closed."""
 SOCKET_IDLE_S: Final = 60.0
 """A socket that was silent this long is closed; the client's heartbeat is every 30 s."""
+SOCKET_PENDING_MAX: Final = 256
+"""Messages of one socket that its channels have not answered; beyond it nothing more is read from it."""
 CHANNELS_PER_SOCKET_MAX: Final = 100
 """Topics that one socket may join."""
 TOPIC_BYTES_MAX: Final = 255

@@ -38,7 +38,7 @@ logger = logging.getLogger("roost.pubsub")
 class Sink(Protocol):
     """Where ready frames go: a socket, or whatever stands for one. It must not raise."""
 
-    def write(self, frame: bytes) -> None:
+    def write(self, frame: bytes, /) -> object:
         """Take one frame; never blocks."""
 
 

@@ -1,0 +1,123 @@
+"""The fast path between a socket and its transport: a protocol class for uvicorn that offers ready-frame writes.
+
+uvicorn's own sans-I/O protocol does the handshake, the parsing, pings and closing. This subclass adds two shortcuts
+under the ASGI scope extension "roost.frames": a frame that is already framed is written straight to the transport,
+and a text message goes straight to a callback instead of through a queue to a waiting task.
+
+A client that does not read: while the transport's buffer is below its high-water mark `write` *is* `transport.write`,
+so that a broadcast costs nothing but the write; above it, each write looks at the buffer, and over
+SOCKET_BUFFER_BYTES_MAX the client is closed with 1013 and cut off if it does not take even that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from roost.limits import SOCKET_BUFFER_BYTES_MAX
+from roost.web.outlet import TOO_SLOW
+
+EXTENSION: Final = "roost.frames"
+CLOSING_S: Final = 3.0
+"""How long a client may take to answer a close before its connection is cut."""
+
+logger = logging.getLogger("roost.socket")
+
+
+class FrameProtocol(WebSocketsSansIOProtocol):
+    """One WebSocket. It is the Outlet of its connection."""
+
+    write: Callable[[bytes], object]
+    _on_text: Callable[[bytes], None] | None = None
+    _cut: asyncio.TimerHandle | None = None
+    _paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Open for writing."""
+        super().connection_made(transport)
+        self.write = self.transport.write
+
+    async def run_asgi(self) -> None:
+        """Run the application with the extension in its scope."""
+        extensions: dict[str, object] = {**(self.scope.get("extensions") or {}), EXTENSION: self}
+        self.scope["extensions"] = extensions  # type: ignore[typeddict-item]  # extensions are open by design
+        await super().run_asgi()
+
+    def listen(self, on_text: Callable[[bytes], None]) -> None:
+        """Call `on_text` with each text message from now on, in the turn in which it arrives."""
+        self._on_text = on_text
+        # Only the handshake needed these; a connected client need not carry them for the rest of its life.
+        del self.request, self.response
+
+    def send_receive_event_to_app(self) -> None:
+        """A whole message has arrived."""
+        on_text = self._on_text
+        if on_text is None or self.curr_msg_data_type != "text":
+            super().send_receive_event_to_app()
+            return
+        data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
+        self.frames = []
+        if not self.close_sent:
+            on_text(data)
+
+    def close(self, code: int) -> None:
+        """Close with a code; the application's task does it in its next turn."""
+        self.write = _drop
+        self.queue.put_nowait({"type": "roost.close", "code": code})  # type: ignore[typeddict-item]  # our own message
+        if self._cut is None:
+            self._cut = self.loop.call_later(CLOSING_S, self._abort)
+
+    def pause(self) -> None:
+        """Read nothing more for now."""
+        if not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
+            self.transport.resume_reading()
+
+    def shutdown(self) -> None:
+        """The server stops: tell the client to come back (1012)."""
+        self.write = _drop
+        super().shutdown()
+
+    def pause_writing(self) -> None:
+        """The client does not keep up: look at its buffer before each write."""
+        super().pause_writing()
+        if self.write == self.transport.write:
+            self.write = self._write_checked
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        if self.write == self._write_checked:
+            self.write = self.transport.write
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self.write = _drop
+        if self._cut is not None:
+            self._cut.cancel()
+        super().connection_lost(exc)
+
+    def _write_checked(self, frame: bytes) -> None:
+        waiting = self.transport.get_write_buffer_size() + len(frame)
+        if waiting > SOCKET_BUFFER_BYTES_MAX:
+            logger.warning("closing a socket that does not read: %d bytes wait", waiting)
+            self.close(TOO_SLOW)
+        else:
+            self.transport.write(frame)
+
+    def _abort(self) -> None:
+        self.transport.abort()
+
+
+def _drop(frame: bytes) -> None:
+    """Where frames for a closed connection go."""

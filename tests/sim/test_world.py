@@ -179,3 +179,13 @@ def test_plans_differ_by_seed_and_cover_every_kind() -> None:
     assert len({plan.kinds for plan in plans}) > 15
     assert {kind for plan in plans for kind in plan.kinds} >= {"crash", "split", "one_way", "power_cut", "pause"}
     assert Plan.draw(3) == plans[3]
+
+
+@pytest.mark.virtual_time
+async def test_a_world_can_end_with_a_node_that_was_paused_in_the_middle_of_something() -> None:
+    async with World("a", boot=Lonely.boot) as world:
+        await world.start()
+        world.pause("a")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await world.on("a", lambda node: node.put("x", "1"))

@@ -92,8 +92,7 @@ class _Ready(collections.deque[asyncio.Handle]):
         if self.stopped:
             life: Life | None = handle._context.get(LIFE)  # type: ignore[attr-defined]  # private, stable since 3.7
             if life is not None and life.stopped:
-                if not life.dead:
-                    life.held.append(handle)
+                life.held.append(handle)
                 return self.nothing
         return handle
 
@@ -220,7 +219,6 @@ class SimLoop(base_events.BaseEventLoop):
         """Let nothing of `life` run ever again: no `finally`, no callback, no timer."""
         self.pause(life)
         life.dead = True
-        life.held.clear()
         for timer in [*self._scheduled]:
             if timer._context.get(LIFE) is life:  # type: ignore[attr-defined]  # private, stable since 3.7
                 timer.cancel()
@@ -231,9 +229,8 @@ class SimLoop(base_events.BaseEventLoop):
 
     def bury(self, life: Life) -> None:
         """At the end of the world, let a dead life run again so that its tasks can be cancelled; its seams stay cut."""
-        if life.dead and life.stopped:
-            life.stopped = False
-            self._ready.stopped -= 1
+        if life.dead:
+            self.resume(life)
 
     def _process_events(self, event_list: Sequence[object]) -> None:
         """No sockets, no events."""

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from roost.errors import CallTimeout, NodeDown, NoSuchProcess
 from roost.limits import CALL_TIMEOUT_S, SHUTDOWN_S
 from roost.otp.child import Child, Restart
 from roost.otp.declare import Call, Cast, Info, Spec
-from roost.otp.handle import handle_class
+from roost.otp.handle import build, handle_class
 from roost.otp.isolation import isolate
 from roost.otp.process import STOP, Down, Monitor, Process, ProcessTimer, Reason
 from roost.otp.remote import remote_handle
 from roost.otp.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from roost.otp.handle import HandleClass
 
 
 class GenServer:
@@ -50,7 +47,8 @@ class GenServer:
     """The declared casts by name."""
     __infos__: ClassVar[dict[type, Spec | None] | None] = None
     __init_async__: ClassVar[bool] = False
-    __handle__: ClassVar[HandleClass]
+    __guarded__: ClassVar[bool] = False
+    __handle__: ClassVar[type[GenServer]]
 
     _process: Process
     _timeout_s: float | None
@@ -147,7 +145,7 @@ class GenServer:
 
     def with_timeout(self, timeout_s: float | None) -> Self:
         """The same process, asked with another timeout in seconds; None waits for ever."""
-        return type(self).__handle__(self._process, timeout_s)  # type: ignore[return-value]  # the handle of Self
+        return build(type(self), self._process, timeout_s)
 
     def is_alive(self) -> bool:
         """Whether the process has not ended."""
@@ -261,7 +259,7 @@ class GenServer:
         server = cls.__new__(cls)
         server._process = process
         server._timeout_s = CALL_TIMEOUT_S
-        return server, cls.__handle__(process, CALL_TIMEOUT_S)
+        return server, build(cls.__handle__, process, CALL_TIMEOUT_S)
 
 
 def send(target: GenServer, message: object) -> None:
@@ -298,6 +296,7 @@ def _compile(cls: type[GenServer]) -> None:
             if table is not None:
                 table[name] = declared[1]
     cls.__calls__, cls.__casts__, cls.__infos__ = calls, casts, None
+    cls.__guarded__ = False
     cls.__init_async__ = asyncio.iscoroutinefunction(cls.init)
     cls.__handle__ = handle_class(cls, frozenset((*calls, *casts)))
 

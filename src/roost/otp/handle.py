@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, TypeVar
 from typing import cast as typed
 
 if TYPE_CHECKING:
     from roost.otp.gen_server import GenServer
-    from roost.otp.process import Process, Reason
+    from roost.otp.process import Reason
 
 ServerT = TypeVar("ServerT", bound="GenServer")
-HandleClass = Callable[["Process", "float | None"], "GenServer"]
 
 FACE: Final = frozenset(
     ("with_timeout", "is_alive", "exit", "stop", "down", "start", "start_link", "child", "whereis", "info_for")
@@ -39,9 +38,12 @@ class _Private:
         raise AttributeError(f"{self._owner}.{self._name}: the state of a process is private; change it with a cast")
 
 
-def _new_handle(self: GenServer, process: Process, timeout_s: float | None) -> None:
-    object.__setattr__(self, "_process", process)
-    object.__setattr__(self, "_timeout_s", timeout_s)
+def build(kind: type[ServerT], process: object, timeout_s: float | None) -> ServerT:
+    """A handle of class `kind`; `process` is what it stands for."""
+    handle = kind.__new__(kind)
+    object.__setattr__(handle, "_process", process)
+    object.__setattr__(handle, "_timeout_s", timeout_s)
+    return handle
 
 
 def _set(self: GenServer, name: str, value: object) -> None:
@@ -83,7 +85,15 @@ def private_members(cls: type[GenServer], shown: frozenset[str]) -> dict[str, ob
     return guards
 
 
-def handle_class(cls: type[GenServer], shown: frozenset[str]) -> HandleClass:
+def guard_state(cls: type[GenServer], state: Iterable[str]) -> None:
+    """Guard the attributes that the first `init` of a class has set, so that reading them says why that fails."""
+    cls.__guarded__ = True
+    for name in state:
+        if name not in OWN and not hasattr(cls, name):
+            type.__setattr__(cls.__handle__, name, _Private(cls.__name__, name, None))
+
+
+def handle_class(cls: type[GenServer], shown: frozenset[str]) -> type[GenServer]:
     """Make the class of the handles of `cls`; `shown` are its declared calls and casts."""
     namespace: dict[str, object] = {
         **private_members(cls, shown),
@@ -92,14 +102,13 @@ def handle_class(cls: type[GenServer], shown: frozenset[str]) -> HandleClass:
         "__module__": cls.__module__,
         "__handle_of__": cls,
         "__sendable__": True,
-        "__init__": _new_handle,
         "__setattr__": _set,
         "__eq__": _equal,
         "__hash__": _hash,
         "__repr__": _show,
         "exit": _exit,
     }
-    return typed("HandleClass", derive(cls, namespace))
+    return derive(cls, namespace)
 
 
 def derive(cls: type[ServerT], namespace: dict[str, object]) -> type[ServerT]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from roost.errors import NotSendable
 from roost.limits import CALL_TIMEOUT_S
 from roost.otp.declare import isolate_arguments
-from roost.otp.handle import derive, private_members
+from roost.otp.handle import build, derive, private_members
 from roost.otp.reply import Failed
 
 if TYPE_CHECKING:
@@ -56,14 +56,7 @@ class _Target:
 
 def remote_handle(cls: type[ServerT], name: str, node: str, transport: Transport) -> ServerT:
     """A handle of the process of class `cls` under `name` on another node. Nothing is asked until the first call."""
-    return _build(_remote_class(cls), _Target(cls.__name__, name, node, transport), CALL_TIMEOUT_S)
-
-
-def _build(kind: type[ServerT], target: _Target, timeout_s: float | None) -> ServerT:
-    handle = kind.__new__(kind)
-    object.__setattr__(handle, "_process", target)
-    object.__setattr__(handle, "_timeout_s", timeout_s)
-    return handle
+    return build(_remote_class(cls), _Target(cls.__name__, name, node, transport), CALL_TIMEOUT_S)
 
 
 def _call(spec: Spec) -> Callable[..., Awaitable[object]]:
@@ -94,7 +87,7 @@ def _target(handle: GenServer) -> _Target:
 
 
 def _with_timeout(self: ServerT, timeout_s: float | None) -> ServerT:
-    return _build(type(self), _target(self), timeout_s)
+    return build(type(self), _target(self), timeout_s)
 
 
 def _local_only(name: str) -> Callable[..., object]:

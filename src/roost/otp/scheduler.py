@@ -18,6 +18,7 @@ from roost.errors import NameTaken, NoSuchProcess, StartFailed, TooLarge
 from roost.limits import NAME_BYTES_MAX, REDUCTIONS_PER_TURN
 from roost.otp.crash import explain
 from roost.otp.declare import ASYNC, Spec
+from roost.otp.handle import guard_state
 from roost.otp.isolation import hand_over
 from roost.otp.process import Process
 from roost.otp.reply import Callback, Deadlines, ReplyTo
@@ -138,6 +139,8 @@ class Scheduler:
             if isinstance(error, StartFailed) or not isinstance(error, Exception):
                 raise
             raise StartFailed(str(process), explain(error)) from error
+        if not kind.__guarded__:
+            guard_state(kind, vars(process.server))
         if process.mail:
             self.ready(process)
         else:
@@ -236,9 +239,10 @@ class Scheduler:
         """Hand over the reply of a queued call.
 
         The first of a turn is held back until its end. The caller that has used up the budget is the first in the
-        queue; woken last, it lets the next one use the new budget, so that all callers take turns.
+        queue; woken last, it lets the next one use the new budget, so that all callers take turns. Callers that are
+        functions do not wait in that queue; they are answered in order.
         """
-        if self._held is None:
+        if self._held is None and type(reply) is not Callback:
             self._held = (reply, value)
         else:
             reply.set_result(value)

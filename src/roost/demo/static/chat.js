@@ -53,7 +53,7 @@ function pick(words) {
 
 /** Joins the room of the address bar under the chosen name and keeps both on the page. */
 export class Chat {
-  #log = find("log", HTMLOListElement);
+  #log = find("log", HTMLDivElement);
   #empty = find("log-empty", HTMLElement);
   #newest = find("log-newest", HTMLButtonElement);
   #people = find("people", HTMLUListElement);
@@ -91,7 +91,7 @@ export class Chat {
    * @param {string} text
    */
   note(text) {
-    this.#insert(element("li", "note", text), Date.now());
+    this.#insert(element("div", "note", text), Date.now());
   }
 
   #listen() {
@@ -172,7 +172,10 @@ export class Chat {
 
   /** @param {Message[]} history */
   #joined(history) {
+    // What was said before is not read aloud.
+    this.#log.ariaBusy = "true";
     for (const message of history) this.#show(message);
+    this.#log.ariaBusy = "false";
     this.#empty.textContent = "No messages yet. Say hello!";
     this.#setReady(true);
     this.#scrollToEnd();
@@ -213,7 +216,7 @@ export class Chat {
   /** @param {Message} message */
   #show(message) {
     if (this.#shown.has(message.id)) return;
-    const item = element("li", message.name === this.#me ? "message mine" : "message");
+    const item = element("div", message.name === this.#me ? "message mine" : "message");
     const time = document.createElement("time");
     time.dateTime = new Date(message.at).toISOString();
     time.textContent = clock.format(message.at);

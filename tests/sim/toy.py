@@ -123,21 +123,20 @@ class Toy:
                 except OSError:
                     return
             else:
-                self.spawn_commit(batch)
+                self.commit_later(batch)
         told = Told(ask.id, [*self.values.get(ask.key, ())])
         if wire is None:
             self.hear_own(told)
         elif wire.transport is not None:
             wire.send(told)
 
-    def spawn_commit(self, batch: list[tuple[bytes, bytes | None]]) -> None:
-        async def later() -> None:
-            await self.runtime.clock.sleep(0.05)
-            await self.store.commit(batch)
+    def commit_later(self, batch: list[tuple[bytes, bytes | None]]) -> None:
+        def begin() -> None:
+            task = asyncio.get_running_loop().create_task(self.store.commit(batch))
+            self.tasks[task] = None
+            task.add_done_callback(self.tasks.pop)
 
-        task = asyncio.get_running_loop().create_task(later())
-        self.tasks[task] = None
-        task.add_done_callback(self.tasks.pop)
+        self.runtime.clock.call_later(0.05, begin)
 
     def hear_own(self, told: Told) -> None:
         if told.id in self.waiting:

@@ -6,8 +6,7 @@ by serial number (asyncio keeps them in sets), executor jobs run inline, the col
 Under odd seeds task steps that are ready together may run in another order; under even ones they run first come, first
 served, as asyncio does today. Plain callbacks always keep their order: asyncio promises that.
 
-A callback that reaches for a real socket, pipe, signal or subprocess fails with NotImplementedError: the base class
-has none.
+Whatever reaches for a real socket, pipe, signal or subprocess fails: the base class has none.
 """
 
 from __future__ import annotations

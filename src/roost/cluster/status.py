@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from roost.cluster.membership import Membership, View
-from roost.core.ring import Ring
+if TYPE_CHECKING:
+    from roost.core.ring import Ring
 
 MemberState = Literal["valid", "joining", "leaving", "exiting", "down"]
 

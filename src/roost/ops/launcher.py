@@ -91,7 +91,7 @@ class Launcher:
 
     Args:
         nodes: the settings of every node.
-        target: the application, as "module:attribute".
+        command: what runs one node; it finds its settings in its environment.
         title: the line above the table of nodes.
         runtime: the launcher's clock and entropy.
         screen: where lines go.
@@ -101,17 +101,16 @@ class Launcher:
     def __init__(
         self,
         nodes: Sequence[Config],
-        target: str,
+        command: Sequence[str],
         title: str,
         runtime: Runtime,
         screen: Screen,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._places = [Place(node) for node in nodes]
-        self._target, self._title = target, title
+        self._command, self._title = command, title
         self._runtime, self._screen = runtime, screen
-        self._environ = {name: value for name, value in environ.items() if not name.startswith("ROOST_")}
-        self._environ["PYTHONUNBUFFERED"] = "1"
+        self._environ = {**environ, "PYTHONUNBUFFERED": "1"}
         self._due: deque[Place] = deque(self._places)
         self._wake = asyncio.Event()
         self._verdict: int | None = None
@@ -185,12 +184,13 @@ class Launcher:
         place.ended_because = ""
         place.backoff.started(self._runtime.clock.now())
         environ = {**self._environ, **place.config.to_env()}
+        place.child = child  # before it starts: it may say something, or end, while `start` still waits
         try:
-            await child.start((sys.executable, "-m", "roost.ops.node", self._target), environ)
+            await child.start(self._command, environ)
         except OSError as error:
+            place.child = None
             self._again(place, f"cannot be started ({error.strerror or error})")
             return
-        place.child = child
         place.patience = self._runtime.clock.call_later(START_S, lambda: self._impatient(place, child))
         if self._verdict is not None:
             child.terminate()
@@ -275,6 +275,11 @@ def _reason(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
+def node_command(target: str) -> tuple[str, ...]:
+    """What runs one node of the application `target`."""
+    return sys.executable, "-m", "roost.ops.node", target
+
+
 def launch(target: str, cluster: str, nodes: int, port: int, folder: Path) -> int:
     """Run `target` as a cluster of `nodes` nodes in this terminal; return the exit code.
 
@@ -294,6 +299,6 @@ async def _launch(configs: Sequence[Config], target: str, folder: Path) -> int:
         screen = Screen(sys.stdout, [short(config.name) for config in configs])
         count = f"{len(configs)} nodes" if len(configs) > 1 else "1 node"
         title = f"Roost {roost.__version__}: cluster {configs[0].cluster}, {count}, data in {folder}"
-        return await Launcher(configs, target, title, runtime, screen).run()
+        return await Launcher(configs, node_command(target), title, runtime, screen).run()
     finally:
         data.close()

@@ -31,14 +31,16 @@ def _member_table(answer: MemberStatus) -> str:
     """Riak's member-status, with the health and the web address of each node added."""
     lines = [
         banner("Membership"),
-        f"{'Status':<8}{'Ring':>7}{'Pending':>11}    {'Health':<7} Node",
+        "Status     Ring    Pending    Health  Node",
         rule(),
     ]
     for member in answer.members:
-        pending = "--  " if member.pending_percent is None else f"{member.pending_percent:5.1f}%"
+        pending = "  --  " if member.pending_percent is None else f"{member.pending_percent:5.1f}%"
         where = f"  {member.web}/" if member.web else ""
         health = "up" if member.up else "down!"
-        lines.append(f"{member.status:<8}{member.ring_percent:6.1f}%{pending:>11}    {health:<7} {member.name}{where}")
+        lines.append(
+            f"{member.status:<8}  {member.ring_percent:5.1f}%    {pending}    {health:<7} {member.name}{where}"
+        )
     lines.append(rule())
     counts = {state: sum(member.status == state for member in answer.members) for state in STATES}
     lines.append(" / ".join(f"{state.capitalize()}:{count}" for state, count in counts.items()))
@@ -88,7 +90,7 @@ def _ring_table(answer: RingStatus) -> str:
         lines += [
             *answer.unreachable,
             "",
-            "What they hold is served by fallbacks, which hand it back when they return.",
+            "Fallbacks serve what they hold, and hand it back when they return.",
         ]
     else:
         lines.append("All nodes are up and reachable")
@@ -101,7 +103,7 @@ def _handoff_lines(handoffs: Sequence[Handoff]) -> list[str]:
     rows = [
         (str(one.partition), one.source, one.target, str(one.items), str(one.attempts), one.reason) for one in handoffs
     ]
-    return columns(("Partition", "From", "To", "Items", "Attempts", "Waiting because"), rows, (0, 3, 4))
+    return columns(("Partition", "From", "To", "Items", "Attempts", "Waiting because"), rows, (0, 3, 4), gap=2)
 
 
 def _ring_csv(answer: RingStatus) -> str:

@@ -34,7 +34,7 @@ class RunFile(msgspec.Struct, frozen=True):
 
 
 def run_folder(environ: Mapping[str, str]) -> Path:
-    """Where run files are: $XDG_RUNTIME_DIR/roost, or roost-<uid> in /tmp where there is no such folder of this user."""
+    """Where run files are: $XDG_RUNTIME_DIR/roost, or roost-<uid> in /tmp when the user has no such folder."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime) and os.path.isdir(runtime) and os.stat(runtime).st_uid == os.geteuid():
         return Path(runtime) / "roost"

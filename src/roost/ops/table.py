@@ -8,13 +8,10 @@ WIDTH = 79
 
 
 def banner(title: str) -> str:
-    """The title in the middle of a line of "=".
-
-    The odd column falls to the left, as in Riak.
-    """
+    """The title in the middle of a line of "="; the odd column falls to the right, as in Riak."""
     text = f" {title} "
-    right = max((WIDTH - len(text)) // 2, 0)
-    return "=" * max(WIDTH - len(text) - right, 0) + text + "=" * right
+    left = max((WIDTH - len(text)) // 2, 0)
+    return ("=" * left + text).ljust(WIDTH, "=")
 
 
 def rule() -> str:
@@ -22,8 +19,8 @@ def rule() -> str:
     return "-" * WIDTH
 
 
-def columns(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """The header and the rows, each column as wide as its widest cell, four blanks between them.
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), gap: int = 4) -> list[str]:
+    """The header and the rows, each column as wide as its widest cell, `gap` blanks between them.
 
     Args:
         header: the names of the columns.
@@ -37,6 +34,6 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequenc
             f"{cell:>{width}}" if index in right else f"{cell:<{width}}"
             for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
-        return "    ".join(parts).rstrip()
+        return (" " * gap).join(parts).rstrip()
 
     return [line(header), *map(line, rows)]

@@ -1,0 +1,98 @@
+"""Serving HTTP and WebSockets with uvicorn's protocols, inside the node's own loop.
+
+The node listens through its network seam and hands each connection to uvicorn (httptools for HTTP, its sans-I/O
+websockets protocol with ready-frame writes). uvicorn's own server loop, signal handlers and lifespan stay out of it:
+starting and stopping is the node's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from roost.config import Address
+from roost.limits import SOCKET_FRAME_BYTES_MAX
+from roost.runtime import Runtime
+from roost.runtime.net import Listener
+from roost.web.frames import FrameProtocol
+
+DRAIN_S: Final = 2.0
+"""How long running requests and closing sockets may take when the server stops."""
+POLL_S: Final = 0.01
+KEEP_ALIVE_S: Final = 60
+"""How long an idle HTTP connection stays open."""
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+"""An ASGI application. Any: scopes and messages of ASGI are open dicts by its specification."""
+
+logger = logging.getLogger("roost.web")
+
+
+class WebServer:
+    """The web port of one node."""
+
+    def __init__(self, app: Application, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._state = ServerState()
+        self._listener: Listener | None = None
+        self._config = uvicorn.Config(
+            app,
+            http=HttpToolsProtocol,
+            ws=FrameProtocol,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            ws_max_size=SOCKET_FRAME_BYTES_MAX,
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._state.connections)
+
+    async def start(self, address: Address) -> Address:
+        """Listen; returns where, with the real port when 0 was asked for.
+
+        Raises:
+            OSError: when the address is taken.
+        """
+        # uvicorn says in INFO what only matters to its own server.
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        self._config.load()
+        self._listener = await self._runtime.net.listen(address, self._accept)
+        return self._listener.address
+
+    async def stop(self) -> None:
+        """Accept nobody any more, tell sockets to reconnect (1012), let requests finish, then cut what is left."""
+        if self._listener is None:
+            return
+        self._listener.close()
+        state, clock = self._state, self._runtime.clock
+        for connection in list(state.connections):
+            connection.shutdown()
+        deadline = clock.now() + DRAIN_S
+        while (state.connections or state.tasks) and clock.now() < deadline:
+            await clock.sleep(POLL_S)
+        for connection in list(state.connections):
+            connection.transport.abort()
+        for task in list(state.tasks):
+            task.cancel()
+        while state.tasks and clock.now() < deadline + DRAIN_S:
+            await clock.sleep(POLL_S)
+        if state.tasks:
+            logger.warning("%d requests did not end", len(state.tasks))
+
+    def _accept(self) -> asyncio.Protocol:
+        return HttpToolsProtocol(self._config, self._state, {})

@@ -26,7 +26,7 @@ from types import FunctionType
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from roost.otp import GenServer
-from roost.otp.declare import Spec
+from roost.otp.declare import ASKED, Spec
 from roost.otp.process import Reason
 from roost.otp.reply import Reply
 
@@ -97,9 +97,9 @@ class Channel(GenServer):
             for member in vars(base).values():
                 name = getattr(member, "__event__", None)
                 if isinstance(name, str) and isinstance(member, FunctionType):
-                    events[name] = Spec(member, cls.__name__, {})
+                    events[name] = Spec(member, ASKED, cls.__name__, {})
         cls.__events__ = events
-        cls.__join__ = Spec(cls.join, cls.__name__, {})
+        cls.__join__ = Spec(cls.join, ASKED, cls.__name__, {})
 
     def init(self, topic: str, seat: Seat) -> None:
         """Take the seat. What a channel needs to begin with belongs into `join`."""

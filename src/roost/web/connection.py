@@ -20,7 +20,7 @@ from roost.live.presence import Presence
 from roost.live.pubsub import PubSub
 from roost.otp import Down, Scheduler
 from roost.otp.crash import explain
-from roost.otp.declare import Spec
+from roost.otp.declare import ASKED, Spec
 from roost.runtime.clock import Clock
 from roost.web.outlet import Outlet
 from roost.web.seat import LEFT, REFUSED, REPLACED, Seat
@@ -286,5 +286,5 @@ def _no_handler(channel: object, payload: dict[str, object]) -> None:
     raise LookupError("the client sent an event that this channel does not declare")
 
 
-_UNKNOWN: Final = Spec(_no_handler, "Channel", {})
+_UNKNOWN: Final = Spec(_no_handler, ASKED, "Channel", {})
 """An event without a handler is a crash of the channel, as a missing function clause is in Phoenix."""

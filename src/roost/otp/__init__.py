@@ -8,10 +8,11 @@ from roost.otp.child import Child, Restart
 from roost.otp.declare import CallSpec, call, cast, info
 from roost.otp.gen_server import GenServer, send
 from roost.otp.isolation import isolate
-from roost.otp.process import Down, Exit, Monitor, Process, ProcessTimer, Reason
+from roost.otp.process import Process
 from roost.otp.remote import Transport, remote_handle
 from roost.otp.scheduler import Scheduler
 from roost.otp.supervisor import ChildState, Supervisor
+from roost.otp.ties import Down, Exit, Monitor, ProcessTimer, Reason
 
 __all__ = [
     "CallSpec",

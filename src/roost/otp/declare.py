@@ -30,9 +30,24 @@ S = TypeVar("S")
 
 Arguments = tuple[tuple[object, ...], dict[str, object]]
 
-SYNC: Final = 0
-ASYNC: Final = 1
-CONTROL: Final = 2
+# How a mailbox holds a message: always as two entries, the Spec and what belongs to it. Its kind says what that is.
+# Two appends are cheaper than a tuple of both, and the garbage collector has nothing to follow.
+TOLD: Final = 0
+"""A sync cast or info: all arguments of the function, the server first."""
+ASKED: Final = 1
+"""A sync call: arguments, keyword arguments, who waits, and the list of deadlines it is on."""
+ASYNC: Final = 2
+"""Anything with an async handler: the same four."""
+CONTROL: Final = 3
+"""An order to the process itself: the arguments of the order."""
+
+
+class _Absent:
+    """The argument that was not given."""
+
+
+_ABSENT: Final = _Absent()
+_ATOMS_OR_ABSENT: Final = ATOMS | {_Absent}
 
 
 class Spec:
@@ -40,16 +55,21 @@ class Spec:
 
     __slots__ = ("_scope", "_signature", "function", "kind", "name", "owner")
 
-    def __init__(self, function: Callable[..., object], owner: str, scope: Mapping[str, object]) -> None:
+    def __init__(self, function: Callable[..., object], kind: int, owner: str, scope: Mapping[str, object]) -> None:
         self.function = function
         self.name = function.__name__
         self.owner = owner
-        self.kind = ASYNC if inspect.iscoroutinefunction(function) else SYNC
+        self.kind = ASYNC if inspect.iscoroutinefunction(function) else kind
         self._scope = scope
         self._signature: tuple[list[type], dict[str, type], type | None, object] | None = None
 
     def __repr__(self) -> str:
         return f"{self.owner}.{self.name}"
+
+    @property
+    def asked(self) -> Spec:
+        """The same message in the form that also has keyword arguments."""
+        return Spec(self.function, ASKED, self.owner, self._scope)
 
     @property
     def returns(self) -> object:
@@ -165,8 +185,8 @@ class Call(_Declared, Generic[P, R]):
 
     def compile(self, owner: str) -> tuple[Spec, FunctionType]:
         """A function that runs the handler in the caller's turn when it can, else asks through the mailbox."""
-        spec = Spec(self.function, owner, self.scope)
-        return self._finish(spec, _inline_call(spec) if spec.kind == SYNC else _queued_call(spec))
+        spec = Spec(self.function, ASKED, owner, self.scope)
+        return self._finish(spec, _inline_call(spec) if spec.kind == ASKED else _queued_call(spec))
 
 
 class Cast(_Declared, Generic[P]):
@@ -182,7 +202,7 @@ class Cast(_Declared, Generic[P]):
 
     def compile(self, owner: str) -> tuple[Spec, FunctionType]:
         """A function that puts the message into the mailbox."""
-        spec = Spec(self.function, owner, self.scope)
+        spec = Spec(self.function, TOLD, owner, self.scope)
         return self._finish(spec, _cast(spec))
 
 
@@ -191,7 +211,7 @@ class Info(_Declared, Generic[S, R]):
 
     def compile(self, owner: str) -> tuple[Spec, FunctionType]:
         """The handler itself: nobody calls it by name."""
-        spec = Spec(self.function, owner, self.scope)
+        spec = Spec(self.function, TOLD, owner, self.scope)
         assert isinstance(self.function, FunctionType)
         return self._finish(spec, self.function)
 
@@ -230,10 +250,13 @@ def isolate_arguments(
     spec: Spec, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     """The arguments as the other process may have them. Raises NotSendable."""
-    return (
-        tuple([isolate(value, f"argument {number} of {spec!r}") for number, value in enumerate(args, 1)]),
-        {name: isolate(value, f"argument {name!r} of {spec!r}") for name, value in kwargs.items()},
-    )
+    for value in args:
+        if type(value) not in ATOMS:
+            args = tuple([isolate(value, f"argument {number} of {spec!r}") for number, value in enumerate(args, 1)])
+            break
+    if kwargs:
+        kwargs = {name: isolate(value, f"argument {name!r} of {spec!r}") for name, value in kwargs.items()}
+    return args, kwargs
 
 
 def _inline_call(spec: Spec) -> object:
@@ -255,9 +278,8 @@ def _inline_call(spec: Spec) -> object:
                         if type(value) not in ATOMS:
                             args, kwargs = isolate_arguments(spec, args, kwargs)
                             break
-                    else:
-                        if kwargs:
-                            args, kwargs = isolate_arguments(spec, args, kwargs)
+                    if kwargs:
+                        args, kwargs = isolate_arguments(spec, args, kwargs)
                     process.open = False
                     scheduler.reductions = -1
                     scheduler.running = process
@@ -285,21 +307,17 @@ def _queued_call(spec: Spec) -> object:
 
 
 def _cast(spec: Spec) -> object:
-    """A message that joins others in the mailbox costs one append: only the first has to wake the scheduler."""
+    """A message of at most one plain argument that joins others in the mailbox costs two appends and nothing else."""
+    entries_max = 2 * MAILBOX_MESSAGES_MAX if spec.kind == TOLD else 0
 
-    def method(self: GenServer, *args: object, **kwargs: object) -> None:
-        for value in args:
-            if type(value) not in ATOMS:
-                args, kwargs = isolate_arguments(spec, args, kwargs)
-                break
-        else:
-            if kwargs:
-                args, kwargs = isolate_arguments(spec, args, kwargs)
+    def method(self: GenServer, first: object = _ABSENT, /, *rest: object, **kwargs: object) -> None:
         process = self._process
         mail = process.mail
-        if mail and len(mail) < MAILBOX_MESSAGES_MAX:
-            mail.append((spec, args, kwargs, None, None))
+        if mail and type(first) in _ATOMS_OR_ABSENT and not rest and not kwargs and len(mail) < entries_max:
+            mail.append(spec)
+            mail.append((process.server,) if first is _ABSENT else (process.server, first))
         else:
-            process.post((spec, args, kwargs, None, None))
+            args = () if first is _ABSENT else (first, *rest)
+            process.tell(spec, *isolate_arguments(spec, args, kwargs))
 
     return method

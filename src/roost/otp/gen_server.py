@@ -16,9 +16,10 @@ from roost.otp.child import Child, Restart
 from roost.otp.declare import Call, Cast, Info, Spec
 from roost.otp.handle import build, handle_class
 from roost.otp.isolation import isolate
-from roost.otp.process import STOP, Down, Monitor, Process, ProcessTimer, Reason
+from roost.otp.process import STOP, Process
 from roost.otp.remote import remote_handle
 from roost.otp.scheduler import Scheduler
+from roost.otp.ties import Down, Monitor, ProcessTimer, Reason
 
 
 class GenServer:
@@ -47,7 +48,6 @@ class GenServer:
     """The declared casts by name."""
     __infos__: ClassVar[dict[type, Spec | None] | None] = None
     __init_async__: ClassVar[bool] = False
-    __guarded__: ClassVar[bool] = False
     __handle__: ClassVar[type[GenServer]]
 
     _process: Process
@@ -229,9 +229,9 @@ class GenServer:
     def monitor(self, other: GenServer) -> Monitor:
         """Inside: get a `Down` when `other` ends, at once when it has."""
         mine, theirs = self._process, other._process
-        monitor = Monitor(theirs, mine, mine.tell)
+        monitor = Monitor(theirs, mine, mine.inform)
         if not theirs.alive:
-            mine.tell(Down(other, "noproc"))
+            mine.inform(Down(other, "noproc"))
             return monitor
         theirs.tied.monitors[monitor] = mine.tied.monitoring[monitor] = None
         return monitor
@@ -269,7 +269,7 @@ def send(target: GenServer, message: object) -> None:
         NotSendable: when the message cannot cross.
         Overloaded: when the mailbox is full.
     """
-    target._process.tell(isolate(message, f"a message to {target!r}"))
+    target._process.inform(isolate(message, f"a message to {target!r}"))
 
 
 def _members(cls: type) -> dict[str, object]:
@@ -296,7 +296,6 @@ def _compile(cls: type[GenServer]) -> None:
             if table is not None:
                 table[name] = declared[1]
     cls.__calls__, cls.__casts__, cls.__infos__ = calls, casts, None
-    cls.__guarded__ = False
     cls.__init_async__ = asyncio.iscoroutinefunction(cls.init)
     cls.__handle__ = handle_class(cls, frozenset((*calls, *casts)))
 

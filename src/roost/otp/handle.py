@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, TypeVar
 from typing import cast as typed
 
 if TYPE_CHECKING:
     from roost.otp.gen_server import GenServer
-    from roost.otp.process import Reason
+    from roost.otp.ties import Reason
 
 ServerT = TypeVar("ServerT", bound="GenServer")
 
@@ -72,7 +71,15 @@ def _exit(self: GenServer, reason: Reason) -> None:
 
 def private_members(cls: type[GenServer], shown: frozenset[str]) -> dict[str, object]:
     """A guard for each attribute of `cls` that a handle must not reach."""
-    guards: dict[str, object] = {}
+    # The names that the code of `init` uses are a superset of the attributes that it sets. Looking at the first
+    # instance would be exact, but an instance whose __dict__ was looked at is slower for ever.
+    code = getattr(cls.init, "__code__", None)
+    names = (*getattr(cls, "__annotations__", ()), *(code.co_names if code is not None else ()))
+    guards: dict[str, object] = {
+        name: _Private(cls.__name__, name, None)
+        for name in names
+        if not hasattr(cls, name) and not name.startswith("__")
+    }
     for base in reversed(cls.__mro__[:-1]):
         for name, member in vars(base).items():
             hidden = name not in shown and name not in FACE and not name.startswith("__")
@@ -83,14 +90,6 @@ def private_members(cls: type[GenServer], shown: frozenset[str]) -> dict[str, ob
             ):
                 guards[name] = _Private(cls.__name__, name, member)
     return guards
-
-
-def guard_state(cls: type[GenServer], state: Iterable[str]) -> None:
-    """Guard the attributes that the first `init` of a class has set, so that reading them says why that fails."""
-    cls.__guarded__ = True
-    for name in state:
-        if name not in OWN and not hasattr(cls, name):
-            type.__setattr__(cls.__handle__, name, _Private(cls.__name__, name, None))
 
 
 def handle_class(cls: type[GenServer], shown: frozenset[str]) -> type[GenServer]:

@@ -10,97 +10,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Final
-
-import msgspec
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from roost.errors import CallCycle, NotSendable, Overloaded, ProcessDown, Refusal, RoostError
 from roost.limits import MAILBOX_MESSAGES_MAX
 from roost.otp.crash import explain, report_crash, report_lost
-from roost.otp.declare import ASYNC, CONTROL, Spec, isolate_arguments
+from roost.otp.declare import ASKED, ASYNC, CONTROL, TOLD, Spec, isolate_arguments
 from roost.otp.isolation import ATOMS, isolate
 from roost.otp.reply import Deadlines, Failed, ReplyTo
+from roost.otp.ties import Down, Exit, Reason, Ties
 
 if TYPE_CHECKING:
     from roost.otp.gen_server import GenServer
     from roost.otp.scheduler import Scheduler
-    from roost.runtime.clock import Timer
 
-Reason = str | BaseException
-"""Why a process ended: "normal", "shutdown" (or "shutdown:..."), "killed", another word, or what it raised."""
+Mailbox = deque[Any]
+"""Pairs of entries, a Spec and what belongs to it: see `roost.otp.declare`."""
 
-Mail = tuple[Spec, tuple[object, ...], dict[str, object], ReplyTo | None, Deadlines | None]
-"""One entry of a mailbox: what, its arguments, who waits, and the list of deadlines the waiting one is on."""
+ENTRIES_MAX: Final = 2 * MAILBOX_MESSAGES_MAX
 
-CLOSED: Final[deque[Mail]] = deque(maxlen=0)
+CLOSED: Final[Mailbox] = deque(maxlen=0)
 """The mailbox of the dead: whatever is put into it is lost."""
-
-
-class Exit(msgspec.Struct, frozen=True):
-    """A linked process has ended, told to a process that traps exits."""
-
-    process: GenServer
-    reason: Reason
-
-
-class Down(msgspec.Struct, frozen=True):
-    """A monitored process has ended, or was not there: then the reason is "noproc"."""
-
-    process: GenServer
-    reason: Reason
-
-
-class Monitor:
-    """A one-way watch over a process; it ends with the Down it delivers, or with `cancel`."""
-
-    __slots__ = ("deliver", "target", "watcher")
-
-    def __init__(self, target: Process, watcher: Process | None, deliver: Callable[[Down], None]) -> None:
-        self.target, self.watcher, self.deliver = target, watcher, deliver
-
-    def cancel(self) -> None:
-        """Stop watching; harmless when the process has ended."""
-        if self.target.ties is not None:
-            self.target.ties.monitors.pop(self, None)
-        if self.watcher is not None and self.watcher.ties is not None:
-            self.watcher.ties.monitoring.pop(self, None)
-
-
-class ProcessTimer:
-    """A message that a process will send to itself; it dies with the process."""
-
-    __slots__ = ("_process", "_timer")
-
-    def __init__(self, process: Process, delay_s: float, message: object) -> None:
-        self._process = process
-        process.tied.timers[self] = None
-        self._timer: Timer = process.scheduler.runtime.clock.call_later(delay_s, lambda: self._fire(message))
-
-    def cancel(self) -> None:
-        """Prevent the message; harmless when it was sent."""
-        self._timer.cancel()
-        self._process.tied.timers.pop(self, None)
-
-    def _fire(self, message: object) -> None:
-        self._process.tied.timers.pop(self, None)
-        self._process.tell(message)
-
-
-class Ties:
-    """What binds a process to others: made with the first of them, as most processes have none."""
-
-    __slots__ = ("activities", "links", "monitoring", "monitors", "parent", "timers", "trapping", "waits")
-
-    def __init__(self) -> None:
-        self.parent: Process | None = None
-        self.trapping = False
-        self.links: dict[Process, None] = {}
-        self.monitors: dict[Monitor, None] = {}
-        self.monitoring: dict[Monitor, None] = {}
-        self.timers: dict[ProcessTimer, None] = {}
-        self.activities: dict[asyncio.Task[object], str] = {}
-        self.waits: dict[asyncio.Future[object], Process] = {}
 
 
 class Process:
@@ -129,7 +60,7 @@ class Process:
         self.scheduler, self.pid, self.name = scheduler, pid, name
         self.alive = True
         self.open = False
-        self.mail: deque[Mail] | None = None
+        self.mail: Mailbox | None = None
         self.ties: Ties | None = None
         self.task: asyncio.Task[None] | None = None
         self.serving: ReplyTo | None = None
@@ -159,8 +90,8 @@ class Process:
 
     # Mail in
 
-    def post(self, mail: Mail) -> None:
-        """Put mail at the end of the mailbox. To the dead it is lost.
+    def post(self, spec: Spec, content: tuple[object, ...]) -> None:
+        """Put a message at the end of the mailbox. To the dead it is lost.
 
         Raises:
             Overloaded: when the mailbox is full.
@@ -168,15 +99,29 @@ class Process:
         box = self.mail
         if box is None:
             box = self.mail = deque()
-        elif len(box) >= MAILBOX_MESSAGES_MAX:
+        elif len(box) >= ENTRIES_MAX:
             raise Overloaded(f"the mailbox of {self}", 0.1)
-        box.append(mail)
+        box.append(spec)
+        box.append(content)
         if self.open:
             self.open = False
             self.scheduler.ready(self)
 
-    def tell(self, message: object) -> None:
-        """Deliver a message to the `@info` handler of its type; log it when there is none.
+    def tell(self, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        """Queue a cast or an info. To the dead it is lost.
+
+        Raises:
+            Overloaded: when the mailbox is full.
+        """
+        if not self.alive:
+            return
+        if spec.kind == TOLD and not kwargs:
+            self.post(spec, (self.server, *args))
+        else:
+            self.post(spec if spec.kind == ASYNC else spec.asked, ((self.server, *args), kwargs, None, None))
+
+    def inform(self, message: object) -> None:
+        """Queue a message for the `@info` handler of its type; log it when there is none.
 
         Raises:
             Overloaded: when the mailbox is full.
@@ -187,7 +132,7 @@ class Process:
         if spec is None:
             report_lost(self, f"no @info handler takes a {type(message).__name__}: {message!r}")
             return
-        self.post((spec, (message,), {}, None, None))
+        self.tell(spec, (message,), {})
 
     def ask(
         self, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object], timeout_s: float | None
@@ -207,7 +152,7 @@ class Process:
                 raise CallCycle((str(self), str(self)))
             future: asyncio.Future[object] = scheduler.loop.create_future()
             deadlines = scheduler.deadlines(timeout_s)
-            self.post((spec, args, kwargs, future, deadlines))
+            self.post(spec, ((self.server, *args), kwargs, future, deadlines))
         except RoostError as error:
             return Failed(error)
         if deadlines is not None:
@@ -249,70 +194,83 @@ class Process:
 
         The scheduler calls it in its turn. Returns what is left of the budget.
         """
-        mail, server = self.mail, self.server
+        mail = self.mail
+        assert mail is not None
+        take = mail.popleft
         while mail:
             if budget <= 0:
                 self.scheduler.ready(self)
                 return 0
             budget -= 1
-            spec, args, kwargs, reply, deadlines = mail.popleft()
-            if spec.kind:
-                if self._begin((spec, args, kwargs, reply, deadlines)):
+            spec, content = take(), take()
+            if spec.kind == TOLD:
+                try:
+                    spec.function(*content)
+                except BaseException as error:
+                    if self._failed(spec, content, {}, None, error):
+                        return budget
+            elif spec.kind == ASKED:
+                if self._answer(spec, *content):
                     return budget
-                continue
-            if deadlines is not None and reply is not None:
-                deadlines.forget(reply)
-            if reply is None:
-                try:
-                    if kwargs:
-                        spec.function(server, *args, **kwargs)
-                    else:
-                        spec.function(server, *args)
-                except BaseException as error:
-                    if self._failed(spec, args, kwargs, None, error):
-                        return budget
-            elif not reply.done():
-                try:
-                    value = spec.function(server, *args, **kwargs)
-                    if type(value) not in ATOMS:
-                        value = isolate(value, f"reply of {spec!r}")
-                except BaseException as error:
-                    if self._failed(spec, args, kwargs, reply, error):
-                        return budget
-                else:
-                    self.scheduler.answer(reply, value)
+            elif self._begin(spec, content):
+                return budget
         self.mail = None
         self.open = True
         return budget
 
-    def _begin(self, item: Mail) -> bool:
+    def _answer(
+        self,
+        spec: Spec,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        reply: ReplyTo | None,
+        deadlines: Deadlines | None,
+    ) -> bool:
+        """Handle a queued call. Returns True when that was the end of the process."""
+        if reply is not None:
+            if deadlines is not None:
+                deadlines.forget(reply)
+            if reply.done():
+                return False
+        try:
+            value = spec.function(*args, **kwargs)
+            if reply is not None:
+                if type(value) not in ATOMS:
+                    value = isolate(value, f"reply of {spec!r}")
+                self.scheduler.answer(reply, value)
+        except BaseException as error:
+            return self._failed(spec, args, kwargs, reply, error)
+        return False
+
+    def _begin(self, spec: Spec, content: tuple[object, ...]) -> bool:
         """Obey an order, or begin an async handler. Returns True when the drain is over."""
-        if item[0].kind == CONTROL:
-            item[0].function(self, *item[1])
+        if spec.kind == CONTROL:
+            spec.function(self, *content)
             return not self.alive or self.task is not None
         assert self.mail is not None
-        self.mail.appendleft(item)
+        self.mail.extendleft((content, spec))
         self.task = self.scheduler.spawn(self._serve(), self, handling=True)
         return True
 
     async def _serve(self) -> None:
         """Run async handlers one after the other, for as long as the next mail is for one."""
-        scheduler, mail, server = self.scheduler, self.mail, self.server
+        scheduler, mail = self.scheduler, self.mail
         assert mail is not None
         try:
             turns = 0
-            while mail and mail[0][0].kind == ASYNC:
+            while mail and mail[0].kind == ASYNC:
                 turns += 1
                 if turns % 100 == 0:
                     await asyncio.sleep(0)  # handlers that never wait must not keep the loop to themselves
-                spec, args, kwargs, reply, deadlines = mail.popleft()
+                spec: Spec = mail.popleft()
+                args, kwargs, reply, deadlines = mail.popleft()
                 if reply is not None and reply.done():
                     if deadlines is not None:
                         deadlines.forget(reply)
                     continue
                 self.serving = reply
                 try:
-                    outcome = spec.function(server, *args, **kwargs)
+                    outcome = spec.function(*args, **kwargs)
                     assert isinstance(outcome, Coroutine)
                     value = await outcome
                     if type(value) not in ATOMS and reply is not None:
@@ -363,7 +321,7 @@ class Process:
                 else:
                     scheduler.ready(self)
                 return Failed(error)
-            down = self.crash(error, f"{spec.name}{_arguments(args, kwargs)}")
+            down = self.crash(error, _show(spec, args, kwargs))
             if not isinstance(error, Exception):
                 raise error
             return Failed(down)
@@ -381,12 +339,12 @@ class Process:
         """A handler of queued mail has raised. Returns True when that was the end of the process."""
         if spares(error, spec):
             if reply is None:
-                report_lost(self, f"{spec.name}{_arguments(args, kwargs)} was refused: {explain(error)}")
+                report_lost(self, f"{_show(spec, args[1:], kwargs)} was refused: {explain(error)}")
             elif not reply.done():
                 reply.set_exception(error)
             return False
         self.serving = reply
-        self.crash(error, f"{spec.name}{_arguments(args, kwargs)}")
+        self.crash(error, _show(spec, args[1:], kwargs))
         if not isinstance(error, Exception):
             raise error
         return True
@@ -435,7 +393,7 @@ class Process:
         elif sender is ties.parent:
             self.post_control(STOP, reason)
         else:
-            self.tell(Exit(sender.handle, reason))
+            self.inform(Exit(sender.handle, reason))
 
     def exit(self, reason: Reason) -> None:
         """Somebody wants this process to end: an exit signal that did not come over a link."""
@@ -444,7 +402,7 @@ class Process:
         if reason == "kill":
             self.kill()
         elif self.ties is not None and self.ties.trapping:
-            self.tell(Exit(self.handle, reason))
+            self.inform(Exit(self.handle, reason))
         elif reason != "normal":
             self.leave(reason, False)
 
@@ -486,11 +444,10 @@ class Process:
         box = self.mail
         if box is None:
             box = self.mail = deque()
-        item: Mail = (spec, args, {}, None, None)
         if first:
-            box.appendleft(item)
+            box.extendleft((args, spec))
         else:
-            box.append(item)
+            box.extend((spec, args))
         if self.open:
             self.open = False
             self.scheduler.ready(self)
@@ -546,7 +503,11 @@ class Process:
         self.reason = reason
         self.scheduler.forget(self)
         mail, self.mail = self.mail, CLOSED
-        waiting = [self.serving] + [item[3] for item in mail or ()]
+        entries: Iterator[Any] = iter(mail or ())
+        waiting = [self.serving]
+        for spec, content in zip(entries, entries, strict=True):
+            if spec.kind in (ASKED, ASYNC):
+                waiting.append(content[2])
         self.serving = None
         del self.server
         for reply in waiting:
@@ -584,14 +545,12 @@ def spares(error: BaseException, spec: Spec) -> bool:
     return error.__traceback__.tb_next is None
 
 
-def _arguments(args: tuple[object, ...], kwargs: dict[str, object]) -> str:
-    return "(" + ", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())]) + ")"
+def _show(spec: Spec, args: tuple[object, ...], kwargs: dict[str, object]) -> str:
+    return f"{spec.name}({', '.join([*map(repr, args), *(f'{name}={value!r}' for name, value in kwargs.items())])})"
 
 
 def _control(function: Callable[..., object]) -> Spec:
-    spec = Spec(function, "Process", {})
-    spec.kind = CONTROL
-    return spec
+    return Spec(function, CONTROL, "Process", {})
 
 
 def _stop(process: Process, reason: Reason) -> None:

@@ -14,11 +14,10 @@ from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 from weakref import WeakKeyDictionary
 
-from roost.errors import NameTaken, NoSuchProcess, StartFailed, TooLarge
+from roost.errors import NameTaken, NoSuchProcess, Overloaded, StartFailed, TooLarge
 from roost.limits import NAME_BYTES_MAX, REDUCTIONS_PER_TURN
 from roost.otp.crash import explain
-from roost.otp.declare import ASYNC, Spec
-from roost.otp.handle import guard_state
+from roost.otp.declare import ASKED, Spec
 from roost.otp.isolation import hand_over
 from roost.otp.process import Process
 from roost.otp.reply import Callback, Deadlines, ReplyTo
@@ -139,8 +138,6 @@ class Scheduler:
             if isinstance(error, StartFailed) or not isinstance(error, Exception):
                 raise
             raise StartFailed(str(process), explain(error)) from error
-        if not kind.__guarded__:
-            guard_state(kind, vars(process.server))
         if process.mail:
             self.ready(process)
         else:
@@ -222,7 +219,7 @@ class Scheduler:
         try:
             for _ in range(len(queue)):
                 process = queue.popleft()
-                if process.alive and process.task is None:
+                if process.mail and process.task is None:
                     self.running = process
                     budget = process.drain(budget)
                     if budget <= 0:
@@ -312,20 +309,21 @@ class Scheduler:
         if not process.alive:
             reply.set_exception(process.down())
             return
-        if process.open and self.reductions > 0 and spec.kind != ASYNC:
+        content = ((process.server, *args), kwargs, reply, None)
+        left = self.reductions
+        if process.open and left > 0 and spec.kind == ASKED:
             process.open = False
-            process.mail = deque(((spec, args, kwargs, reply, None),))
-            left = self.reductions
-            self.reductions, self.running = -1, process
+            process.mail = deque((spec, content))
             try:
-                process.drain(1)
+                with self.running_handler(process):
+                    process.drain(1)
             finally:
                 self.reductions = left - 1
                 self._release()
             return
         try:
-            process.post((spec, args, kwargs, reply, None))
-        except Exception as error:
+            process.post(spec, content)
+        except Overloaded as error:
             reply.set_exception(error)
 
     def deliver_cast(self, process: Process, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
@@ -334,7 +332,7 @@ class Scheduler:
         Raises:
             Overloaded: when the mailbox is full.
         """
-        process.post((spec, args, kwargs, None, None))
+        process.tell(spec, args, kwargs)
 
     def _release(self) -> None:
         if self._held is not None:

@@ -13,7 +13,7 @@ from roost.otp.child import Child, Restart
 from roost.otp.crash import explain, is_clean, report_lost
 from roost.otp.declare import call, info
 from roost.otp.gen_server import GenServer
-from roost.otp.process import Exit, ProcessTimer, Reason
+from roost.otp.ties import Exit, ProcessTimer, Reason
 
 
 class ChildState(msgspec.Struct, frozen=True):

@@ -1,0 +1,83 @@
+"""What ties a process to others: links, monitors, timers, and the messages that tell of an end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from roost.otp.gen_server import GenServer
+    from roost.otp.process import Process
+    from roost.runtime.clock import Timer
+
+Reason = str | BaseException
+"""Why a process ended: "normal", "shutdown" (or "shutdown:..."), "killed", another word, or what it raised."""
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """A linked process has ended, told to a process that traps exits."""
+
+    process: GenServer
+    reason: Reason
+
+
+class Down(msgspec.Struct, frozen=True):
+    """A monitored process has ended, or was not there: then the reason is "noproc"."""
+
+    process: GenServer
+    reason: Reason
+
+
+class Monitor:
+    """A one-way watch over a process; it ends with the Down it delivers, or with `cancel`."""
+
+    __slots__ = ("deliver", "target", "watcher")
+
+    def __init__(self, target: Process, watcher: Process | None, deliver: Callable[[Down], None]) -> None:
+        self.target, self.watcher, self.deliver = target, watcher, deliver
+
+    def cancel(self) -> None:
+        """Stop watching; harmless when the process has ended."""
+        if self.target.ties is not None:
+            self.target.ties.monitors.pop(self, None)
+        if self.watcher is not None and self.watcher.ties is not None:
+            self.watcher.ties.monitoring.pop(self, None)
+
+
+class ProcessTimer:
+    """A message that a process will send to itself; it dies with the process."""
+
+    __slots__ = ("_process", "_timer")
+
+    def __init__(self, process: Process, delay_s: float, message: object) -> None:
+        self._process = process
+        process.tied.timers[self] = None
+        self._timer: Timer = process.scheduler.runtime.clock.call_later(delay_s, lambda: self._fire(message))
+
+    def cancel(self) -> None:
+        """Prevent the message; harmless when it was sent."""
+        self._timer.cancel()
+        self._process.tied.timers.pop(self, None)
+
+    def _fire(self, message: object) -> None:
+        self._process.tied.timers.pop(self, None)
+        self._process.inform(message)
+
+
+class Ties:
+    """What binds a process to others: made with the first of them, as most processes have none."""
+
+    __slots__ = ("activities", "links", "monitoring", "monitors", "parent", "timers", "trapping", "waits")
+
+    def __init__(self) -> None:
+        self.parent: Process | None = None
+        self.trapping = False
+        self.links: dict[Process, None] = {}
+        self.monitors: dict[Monitor, None] = {}
+        self.monitoring: dict[Monitor, None] = {}
+        self.timers: dict[ProcessTimer, None] = {}
+        self.activities: dict[asyncio.Task[object], str] = {}
+        self.waits: dict[asyncio.Future[object], Process] = {}

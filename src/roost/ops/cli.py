@@ -40,22 +40,27 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
 )
 
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     if version:
         print(f"roost {roost.__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()
 def demo(nodes: NodesFlag = 3, port: PortFlag = 4000, data: DataFlag = None) -> None:
-    """Run the demo: a chat, a key-value store and the ring, on a cluster in this terminal."""
+    """Run the demo: a chat, a store and the ring.
+
+    It is a cluster on this machine, in this terminal; Ctrl-C stops all of it.
+    """
     _launch("roost.demo.app:app", "demo", nodes, port, data)
 
 
@@ -66,8 +71,11 @@ def run(
     port: PortFlag = 4000,
     data: DataFlag = None,
 ) -> None:
-    """Run your application as a cluster in this terminal."""
-    from roost.ops.target import split_target
+    """Run your application as a cluster.
+
+    All of its nodes run on this machine, in this terminal; Ctrl-C stops them.
+    """
+    from roost.ops.plan import split_target
 
     module, _ = split_target(target)
     _launch(target, module.rpartition(".")[2], nodes, port, data)
@@ -75,13 +83,19 @@ def run(
 
 @app.command("member-status")
 def member_status(form: FormatFlag = "table", cluster: ClusterFlag = None, node: NodeFlag = None) -> None:
-    """Show the members of the running cluster: who is up, who owns how much of the ring."""
+    """Show the members of the running cluster.
+
+    Who is up, and for whom; who owns how much of the ring.
+    """
     _ask("member-status", form, cluster, node)
 
 
 @app.command("ring-status")
 def ring_status(form: FormatFlag = "table", cluster: ClusterFlag = None, node: NodeFlag = None) -> None:
-    """Show the ring of the running cluster: agreement, partitions, handoffs, unreachable nodes."""
+    """Show the ring of the running cluster.
+
+    Whether all nodes agree on it, who owns how many partitions, which data waits for its node.
+    """
     _ask("ring-status", form, cluster, node)
 
 

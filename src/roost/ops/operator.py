@@ -36,7 +36,7 @@ def ask(command: str, form: Form, cluster: str | None, node: str | None, environ
     folder = RunFolder(run_folder(environ))
     runs = folder.list(cluster, node)
     if not runs:
-        raise NodeDown(node or f"the cluster {cluster or ''}".strip(), f"nothing of it runs here ({folder.path})")
+        raise _nothing_runs(cluster, node)
     one_cluster = [run for run in runs if run.cookie == runs[0].cookie]
     answer = asyncio.run(_first_answer(one_cluster, command))
     return render(answer, form)
@@ -57,3 +57,11 @@ async def _answer(run: RunFile, command: str) -> Answer:
     async with ConsoleLink(Runtime.real(), address, cluster=run.cluster, cookie=cookie) as node:
         body = await node.call(SERVICE, msgspec.msgpack.encode(Question(command)), ASK_S)
     return msgspec.msgpack.decode(body, type=COMMANDS[command].answer)
+
+
+def _nothing_runs(cluster: str | None, node: str | None) -> NodeDown:
+    if node is not None:
+        return NodeDown(f"node {node}", "no such node runs here" if cluster is None else f"none such runs in {cluster}")
+    if cluster is not None:
+        return NodeDown(f"the cluster {cluster}", "none of its nodes runs here")
+    return NodeDown("the cluster", "no node runs here: start some with roost demo, or roost run")

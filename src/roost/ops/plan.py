@@ -11,6 +11,8 @@ from roost.config import Address, Config, Seed
 from roost.errors import ConfigError
 
 HOST = "127.0.0.1"
+TARGET = "MODULE:ATTR"
+"""What the command line calls the application."""
 LINK_PORTS_AFTER = 100
 """Node links listen this many ports after the web ports."""
 PORT_MAX = 65_535
@@ -57,3 +59,16 @@ def letters(index: int) -> str:
 def short(name: str) -> str:
     """A node's name without its host: what log lines and folders are called."""
     return name.partition("@")[0]
+
+
+def split_target(text: str) -> tuple[str, str]:
+    """The module and the attribute of "module:attribute".
+
+    Raises:
+        ConfigError: when `text` is not of that form.
+    """
+    module, colon, attribute = text.partition(":")
+    names = [*module.split("."), *attribute.split(".")]
+    if not colon or not all(name.isidentifier() for name in names):
+        raise ConfigError(TARGET, f"{text!r} is not of the form module:attribute, such as chat:app")
+    return module, attribute

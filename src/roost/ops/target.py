@@ -9,22 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 from roost.errors import ConfigError
+from roost.ops.plan import TARGET, split_target
 from roost.web.app import Roost
-
-SETTING = "MODULE:ATTR"
-
-
-def split_target(text: str) -> tuple[str, str]:
-    """The module and the attribute of "module:attribute".
-
-    Raises:
-        ConfigError: when `text` is not of that form.
-    """
-    module, colon, attribute = text.partition(":")
-    names = [*module.split("."), *attribute.split(".")]
-    if not colon or not all(name.isidentifier() for name in names):
-        raise ConfigError(SETTING, f"{text!r} is not of the form module:attribute, such as chat:app")
-    return module, attribute
 
 
 def load_target(text: str) -> Roost:
@@ -41,9 +27,9 @@ def load_target(text: str) -> Roost:
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if found is None:
-        raise ConfigError(SETTING, f"the module {name} has no {attribute!r}: name its Roost(...) object")
+        raise ConfigError(TARGET, f"the module {name} has no {attribute!r}: name its Roost(...) object")
     if not isinstance(found, Roost):
-        raise ConfigError(SETTING, f"{text} is a {type(found).__name__}: name a Roost(...) object")
+        raise ConfigError(TARGET, f"{text} is a {type(found).__name__}: name a Roost(...) object")
     return found
 
 
@@ -52,7 +38,7 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise ConfigError(SETTING, f"there is no module {name} here: run this where {name}.py is") from None
+            raise ConfigError(TARGET, f"there is no module {name} here: run this where {name}.py is") from None
         raise _failed(name, error) from None
     except Exception as error:
         raise _failed(name, error) from None
@@ -65,4 +51,4 @@ def _failed(name: str, error: Exception) -> ConfigError:
     else:
         where = f"{frames[-1].filename}:{frames[-1].lineno}"
     text = " ".join(str(error).split())
-    return ConfigError(SETTING, f"importing {name} failed: {type(error).__name__}: {text} ({where})")
+    return ConfigError(TARGET, f"importing {name} failed: {type(error).__name__}: {text} ({where})")

@@ -130,11 +130,14 @@ class Asgi:
         }
         self.sent: list[dict[str, Any]] = []
         self.news = asyncio.Event()
+        self.reading = asyncio.Event()
+        self.reading.set()
         self.to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.to_app.put_nowait({"type": "websocket.connect"})
         self.task = asyncio.create_task(endpoint(self.scope, self.to_app.get, self._send))
 
     async def _send(self, message: Any) -> None:
+        await self.reading.wait()
         self.sent.append(message)
         self.news.set()
 

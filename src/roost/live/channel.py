@@ -25,9 +25,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import FunctionType
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from roost.otp import GenServer
+from roost.otp import GenServer, Reason
 from roost.otp.declare import ASKED, Spec
-from roost.otp.process import Reason
 from roost.otp.reply import Reply
 
 Payload = dict[str, object]

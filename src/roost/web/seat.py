@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 from roost.errors import InvariantViolated
 from roost.limits import SHUTDOWN_S
 from roost.live.channel import Channel, Payload
-from roost.otp import Down, Process, Scheduler
+from roost.otp import Down, Monitor, Process, Scheduler
 from roost.otp.crash import is_clean
-from roost.otp.process import STOP, Monitor
+from roost.otp.process import STOP
 from roost.wire import phoenix
 
 if TYPE_CHECKING:

@@ -44,6 +44,11 @@ def report_lost(process: Process, what: str) -> None:
     _log.warning("%s: %s", process, _shorten(what))
 
 
+def report_bug(where: str, error: BaseException) -> None:
+    """One record about an exception where none is meant to be."""
+    _log.error("%s raised %s", where, explain(error), exc_info=(type(error), error, error.__traceback__))
+
+
 def _state(process: Process) -> str:
     try:
         return _shorten(repr(vars(process.server)))

@@ -164,10 +164,17 @@ class GenServer:
     async def stop(self, reason: Reason = "normal", timeout_s: float | None = None) -> None:
         """End a process after the mail that waits, with `terminate`, and wait until it has ended.
 
-        Harmless when it has ended. Raises CallTimeout after `timeout_s` seconds; the process goes on ending.
+        Harmless when it has ended.
+
+        Raises:
+            CallTimeout: after `timeout_s` seconds; the process goes on ending.
+            CallCycle: when it waits for the process that wants to stop it.
         """
         process = self._process
+        caller = process.waiting_caller()
         down = self.down()
+        if caller is not None:
+            caller.wait_for(down, process)
         process.post_control(STOP, reason)
         try:
             async with asyncio.timeout(timeout_s):
@@ -178,7 +185,7 @@ class GenServer:
     def down(self) -> asyncio.Future[Down]:
         """What becomes a `Down` when the process ends, at once when it has: `reason = (await handle.down()).reason`."""
         process = self._process
-        future: asyncio.Future[Down] = process.scheduler.loop.create_future()
+        future: asyncio.Future[Down] = asyncio.get_running_loop().create_future()
         if not process.alive:
             future.set_result(Down(process.handle, "noproc"))
             return future
@@ -229,9 +236,9 @@ class GenServer:
     def monitor(self, other: GenServer) -> Monitor:
         """Inside: get a `Down` when `other` ends, at once when it has."""
         mine, theirs = self._process, other._process
-        monitor = Monitor(theirs, mine, mine.inform)
+        monitor = Monitor(theirs, mine, lambda down: mine.inform(down, bounded=False))
         if not theirs.alive:
-            mine.inform(Down(other, "noproc"))
+            mine.inform(Down(other, "noproc"), bounded=False)
             return monitor
         theirs.tied.monitors[monitor] = mine.tied.monitoring[monitor] = None
         return monitor

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from roost.errors import CallCycle, NotSendable, Overloaded, ProcessDown, Refusal, RoostError
 from roost.limits import MAILBOX_MESSAGES_MAX
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Mailbox = deque[Any]
 """Pairs of entries, a Spec and what belongs to it: see `roost.otp.declare`."""
+
+T = TypeVar("T")
 
 ENTRIES_MAX: Final = 2 * MAILBOX_MESSAGES_MAX
 
@@ -97,12 +99,19 @@ class Process:
             Overloaded: when the mailbox is full.
         """
         box = self.mail
+        if box is not None and len(box) >= ENTRIES_MAX:
+            raise Overloaded(f"the mailbox of {self}", 0.1)
+        self._put(spec, content)
+
+    def _put(self, spec: Spec, content: tuple[object, ...], *, first: bool = False) -> None:
+        box = self.mail
         if box is None:
             box = self.mail = deque()
-        elif len(box) >= ENTRIES_MAX:
-            raise Overloaded(f"the mailbox of {self}", 0.1)
-        box.append(spec)
-        box.append(content)
+        if first:
+            box.extendleft((content, spec))
+        else:
+            box.append(spec)
+            box.append(content)
         if self.open:
             self.open = False
             self.scheduler.ready(self)
@@ -120,8 +129,10 @@ class Process:
         else:
             self.post(spec if spec.kind == ASYNC else spec.asked, ((self.server, *args), kwargs, None, None))
 
-    def inform(self, message: object) -> None:
+    def inform(self, message: object, *, bounded: bool = True) -> None:
         """Queue a message for the `@info` handler of its type; log it when there is none.
+
+        Not bounded are the few that must arrive: timers and the news of an end, one for each tie that was made.
 
         Raises:
             Overloaded: when the mailbox is full.
@@ -132,7 +143,11 @@ class Process:
         if spec is None:
             report_lost(self, f"no @info handler takes a {type(message).__name__}: {message!r}")
             return
-        self.tell(spec, (message,), {})
+        put = self.post if bounded else self._put
+        if spec.kind == TOLD:
+            put(spec, (self.server, message))
+        else:
+            put(spec, ((self.server, message), {}, None, None))
 
     def ask(
         self, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object], timeout_s: float | None
@@ -142,16 +157,9 @@ class Process:
             if not self.alive:
                 raise self.down()
             args, kwargs = isolate_arguments(spec, args, kwargs)
-            scheduler = self.scheduler
-            caller = scheduler.caller()
-            if caller is not None:
-                path = self.path_to(caller)
-                if path is not None:
-                    raise CallCycle((str(caller), *path))
-            elif scheduler.is_running(self):
-                raise CallCycle((str(self), str(self)))
-            future: asyncio.Future[object] = scheduler.loop.create_future()
-            deadlines = scheduler.deadlines(timeout_s)
+            caller = self.waiting_caller()
+            future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+            deadlines = self.scheduler.deadlines(timeout_s)
             self.post(spec, ((self.server, *args), kwargs, future, deadlines))
         except RoostError as error:
             return Failed(error)
@@ -161,7 +169,22 @@ class Process:
             caller.wait_for(future, self)
         return future
 
-    def wait_for(self, future: asyncio.Future[object], target: Process) -> None:
+    def waiting_caller(self) -> Process | None:
+        """The process whose handler is about to wait for this one; None when a plain task is.
+
+        Raises:
+            CallCycle: when this one waits, perhaps through others, for that handler.
+        """
+        caller = self.scheduler.caller()
+        if caller is not None:
+            path = self.path_to(caller)
+            if path is not None:
+                raise CallCycle((str(caller), *path))
+        elif self.scheduler.is_running(self):
+            raise CallCycle((str(self), str(self)))
+        return caller
+
+    def wait_for(self, future: asyncio.Future[T], target: Process) -> None:
         """Note that this process cannot go on before `target` has answered."""
         waits = self.tied.waits
         waits[future] = target
@@ -234,12 +257,12 @@ class Process:
                 return False
         try:
             value = spec.function(*args, **kwargs)
-            if reply is not None:
-                if type(value) not in ATOMS:
-                    value = isolate(value, f"reply of {spec!r}")
-                self.scheduler.answer(reply, value)
+            if reply is not None and type(value) not in ATOMS:
+                value = isolate(value, f"reply of {spec!r}")
         except BaseException as error:
             return self._failed(spec, args, kwargs, reply, error)
+        if reply is not None:
+            self.scheduler.answer(reply, value)
         return False
 
     def _begin(self, spec: Spec, content: tuple[object, ...]) -> bool:
@@ -256,6 +279,7 @@ class Process:
         """Run async handlers one after the other, for as long as the next mail is for one."""
         scheduler, mail = self.scheduler, self.mail
         assert mail is not None
+        during = "an async handler"
         try:
             turns = 0
             while mail and mail[0].kind == ASYNC:
@@ -268,7 +292,7 @@ class Process:
                     if deadlines is not None:
                         deadlines.forget(reply)
                     continue
-                self.serving = reply
+                self.serving, during = reply, spec.name
                 try:
                     outcome = spec.function(*args, **kwargs)
                     assert isinstance(outcome, Coroutine)
@@ -289,18 +313,24 @@ class Process:
                     self.task = asyncio.current_task()
                     continue
                 self.serving = None
-                if deadlines is not None and reply is not None:
-                    deadlines.forget(reply)
-                if reply is not None and not reply.done():
-                    reply.set_result(value)
+                if self.ties is not None and self.ties.waits:
+                    self.ties.waits = {}  # whatever the handler has not awaited, nobody waits for now
+                if reply is not None:
+                    if deadlines is not None:
+                        deadlines.forget(reply)
+                    if not reply.done():
+                        reply.set_result(value)
                 if self.leaving is not None or not self.alive:
                     return
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             # An exit signal cancels through `leave`, which goes on when this task has ended. Otherwise somebody
-            # else has cancelled it, as the end of asyncio.run does: then the process ends here.
+            # else has cancelled the task, as the end of asyncio.run does, or the handler what it was waiting for.
             if self.leaving is None and self.alive:
-                self.task = None
-                self.close("killed", False)
+                task, self.task = self.task, None
+                if task is not None and task.cancelling() == 0:
+                    self.crash(error, during)
+                else:
+                    self.close("killed", False)
             raise
         self.task = None
         if mail:
@@ -393,7 +423,7 @@ class Process:
         elif sender is ties.parent:
             self.post_control(STOP, reason)
         else:
-            self.inform(Exit(sender.handle, reason))
+            self.inform(Exit(sender.handle, reason), bounded=False)
 
     def exit(self, reason: Reason) -> None:
         """Somebody wants this process to end: an exit signal that did not come over a link."""
@@ -402,7 +432,7 @@ class Process:
         if reason == "kill":
             self.kill()
         elif self.ties is not None and self.ties.trapping:
-            self.inform(Exit(self.handle, reason))
+            self.inform(Exit(self.handle, reason), bounded=False)
         elif reason != "normal":
             self.leave(reason, False)
 
@@ -439,18 +469,8 @@ class Process:
 
     def post_control(self, spec: Spec, *args: object, first: bool = False) -> None:
         """Put an order to the process itself into its mailbox, which never refuses one."""
-        if not self.alive:
-            return
-        box = self.mail
-        if box is None:
-            box = self.mail = deque()
-        if first:
-            box.extendleft((args, spec))
-        else:
-            box.extend((spec, args))
-        if self.open:
-            self.open = False
-            self.scheduler.ready(self)
+        if self.alive:
+            self._put(spec, args, first=first)
 
     def close(self, reason: Reason, terminating: bool) -> None:
         """End: stop the activities, run `terminate` when it is due, then tell everybody."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Protocol
 
-from roost.errors import CallTimeout
+from roost.errors import CallTimeout, ProcessDown
+from roost.otp.crash import report_bug
 
 if TYPE_CHECKING:
     import asyncio
@@ -66,15 +67,20 @@ class Callback:
 
     def set_result(self, result: object, /) -> None:
         """Answer with a value."""
-        on_reply, self._on_reply = self._on_reply, None
-        if on_reply is not None:
-            on_reply(result, None)
+        self._answer(result, None)
 
     def set_exception(self, exception: BaseException, /) -> None:
         """Answer with an error."""
+        self._answer(None, exception if isinstance(exception, Exception) else ProcessDown("the process", "cancelled"))
+
+    def _answer(self, result: object, error: Exception | None) -> None:
         on_reply, self._on_reply = self._on_reply, None
-        if on_reply is not None and isinstance(exception, Exception):
-            on_reply(None, exception)
+        if on_reply is None:
+            return
+        try:
+            on_reply(result, error)
+        except Exception as bug:  # its own affair: the process that has answered goes on
+            report_bug("the receiver of a reply", bug)
 
 
 class Deadlines:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, ClassVar, TypeVar
-from weakref import WeakKeyDictionary
 
 from roost.errors import NameTaken, NoSuchProcess, Overloaded, StartFailed, TooLarge
 from roost.limits import NAME_BYTES_MAX, REDUCTIONS_PER_TURN
@@ -43,7 +42,7 @@ class Scheduler:
         name: the name of the node.
     """
 
-    _by_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Scheduler]] = WeakKeyDictionary()
+    _by_loop: ClassVar[dict[asyncio.AbstractEventLoop, Scheduler]] = {}
 
     def __init__(self, runtime: Runtime, name: str = "local") -> None:
         self.runtime = runtime
@@ -61,7 +60,6 @@ class Scheduler:
         self._turn_due = False
         self._held: tuple[ReplyTo, object] | None = None
         self._deadlines: dict[float, Deadlines] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
         # A copy, not an empty one: what surrounds a node (whose life it is, in a simulation) goes on in its processes.
         self._context = copy_context()
         self._context.run(_current.set, self)
@@ -81,6 +79,8 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         found = cls._by_loop.get(loop)
         if found is None:
+            for closed in [other for other in cls._by_loop if other.is_closed()]:
+                del cls._by_loop[closed]
             found = cls._by_loop[loop] = cls(Runtime.real())
         return found
 
@@ -92,13 +92,6 @@ class Scheduler:
             yield self
         finally:
             _current.reset(token)
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of this world: the one that ran when it was first needed."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop
 
     # Life
 
@@ -145,6 +138,7 @@ class Scheduler:
         return process.handle  # type: ignore[return-value]  # a handle of class `kind`
 
     def _new(self, kind: type[GenServer], name: str | None) -> Process:
+        kind.info_for(type(None))  # a handler whose annotation means nothing shows here, not when its message comes
         self._pids = pid = self._pids + 1
         process = Process(self, pid, name)
         process.server, process.handle = kind.__bind__(process)
@@ -163,7 +157,7 @@ class Scheduler:
         task = process.task = self.spawn(outcome, process, handling=True)
         starter = self.caller()
         if starter is not None:
-            starter.wait_for(task, process)  # type: ignore[arg-type]  # a task is a future of its result
+            starter.wait_for(task, process)
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
@@ -209,7 +203,7 @@ class Scheduler:
         self._queue.append(process)
         if not self._turn_due:
             self._turn_due = True
-            self.loop.call_soon(self._turn, context=self._context)
+            asyncio.get_running_loop().call_soon(self._turn, context=self._context)
 
     def _turn(self) -> None:
         """Handle what waits, oldest process first, within the budget; then grant new inline calls."""
@@ -229,7 +223,7 @@ class Scheduler:
             self.running = None
             if queue and not self._turn_due:
                 self._turn_due = True
-                self.loop.call_soon(self._turn, context=self._context)
+                asyncio.get_running_loop().call_soon(self._turn, context=self._context)
             self._release()
 
     def answer(self, reply: ReplyTo, value: object) -> None:
@@ -282,7 +276,7 @@ class Scheduler:
         context.run(_owner.set, process)
         if handling:
             context.run(_handling.set, process)
-        return self.loop.create_task(coroutine, name=str(process), context=context)
+        return asyncio.get_running_loop().create_task(coroutine, name=str(process), context=context)
 
     # From the network
 

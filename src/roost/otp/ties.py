@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -64,7 +64,7 @@ class ProcessTimer:
 
     def _fire(self, message: object) -> None:
         self._process.tied.timers.pop(self, None)
-        self._process.inform(message)
+        self._process.inform(message, bounded=False)
 
 
 class Ties:
@@ -80,4 +80,4 @@ class Ties:
         self.monitoring: dict[Monitor, None] = {}
         self.timers: dict[ProcessTimer, None] = {}
         self.activities: dict[asyncio.Task[object], str] = {}
-        self.waits: dict[asyncio.Future[object], Process] = {}
+        self.waits: dict[asyncio.Future[Any], Process] = {}

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import msgspec
 
@@ -76,7 +77,7 @@ class Fabric:
         self._services: dict[str, Service] = {}
         self._peers: dict[str, Link] = {}
         self._links: dict[Link, None] = {}
-        self._watchers: list[Watcher] = []
+        self._watchers: dict[Watcher, None] = {}
         self._up: tuple[str, ...] = (self.node,)
         self._last_beat = runtime.clock.now()
         self._listener: Listener | None = None
@@ -162,11 +163,15 @@ class Fabric:
         link = self._peers.get(peer)
         return None if link is None else link.incarnation
 
-    def watch(self, watcher: Watcher) -> None:
-        """Call `watcher` with a PeerUp for each connected peer now, and for every change from now on, in order."""
-        self._watchers.append(watcher)
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        """Call `watcher` with a PeerUp for each connected peer now, and for every change from now on, in order.
+
+        Returns what ends the watch.
+        """
+        self._watchers[watcher] = None
         for link in self._peers.values():
             watcher(PeerUp(link.peer, link.incarnation))
+        return lambda: self._watchers.pop(watcher, None)
 
     # Links: what the mesh's processes ask for.
 
@@ -187,6 +192,8 @@ class Fabric:
         """
         if self._config.listen is None:
             return None
+        if self._listener is not None:
+            return self._listener.address
         self._listener = await self._runtime.net.listen(self._config.listen, self._accept)
         return self._listener.address
 
@@ -196,8 +203,20 @@ class Fabric:
         Raises:
             OSError: when nothing answers there.
         """
-        if not self.is_up(peer) and not any(link.peer_wanted == peer for link in self._links):
-            await self._runtime.net.connect(self._places[peer], lambda: self._link(peer), limits.HANDSHAKE_S)
+        if self.is_up(peer) or any(link.peer_wanted == peer for link in self._links):
+            return
+        made: list[Link] = []
+
+        def make() -> Link:
+            made.append(self._link(peer))
+            return made[-1]
+
+        try:
+            await self._runtime.net.connect(self._places[peer], make, limits.HANDSHAKE_S)
+        except BaseException:
+            for link in made:  # uvloop makes the protocol before it knows whether anything answers
+                self._links.pop(link, None)
+            raise
 
     def beat(self) -> None:
         """Called every HEARTBEAT_S: let every link speak up, or give up."""
@@ -298,7 +317,7 @@ class Fabric:
     def _changed(self, event: PeerUp | PeerDown) -> None:
         self.epoch += 1
         self._up = tuple(sorted([self.node, *self._peers]))
-        for watcher in self._watchers:
+        for watcher in list(self._watchers):
             try:
                 watcher(event)
             except Exception:
@@ -309,5 +328,4 @@ class _Unwanted(asyncio.Protocol):
     """A connection that is dropped before a byte of it is read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
+        cast(asyncio.Transport, transport).abort()  # uvloop's transports do not inherit from it

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from roost.cluster.membership import Membership, View
+
 if TYPE_CHECKING:
     from roost.core.ring import Ring
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import cast as typed
 
 from roost.errors import NameTaken, NoSuchProcess, Overloaded, StartFailed, TooLarge
 from roost.limits import NAME_BYTES_MAX, REDUCTIONS_PER_TURN
@@ -110,32 +111,57 @@ class Scheduler:
             NameTaken: when a live process has this name.
             StartFailed: when `init` raised; its `__cause__` is what it raised.
         """
-        process = self._new(kind, name)
-        parent = _owner.get() if link else None
-        if parent is not None:
-            if not parent.alive:
-                self.forget(process)
-                raise StartFailed(str(process), f"{parent}, which starts it, has ended")
-            process.tied.parent = parent
-            process.tied.links[parent] = parent.tied.links[process] = None
+        if not kind.__init_async__:
+            return self.start_now(kind, args, kwargs, name, link=link)
+        process, parent = self._new(kind, name), _owner.get() if link else None
         try:
-            args = tuple([hand_over(value) for value in args])
-            kwargs = {key: hand_over(value) for key, value in kwargs.items()}
-            if kind.__init_async__:
-                await self._init_async(process, args, kwargs)
-            else:
-                with self.running_handler(process):
-                    process.server.init(*args, **kwargs)
+            self._tie_to_parent(process, parent)
+            await self._init_async(process, *_handed_over(args, kwargs))
         except BaseException as error:
             self._abandon(process, parent)
             if isinstance(error, StartFailed) or not isinstance(error, Exception):
                 raise
             raise StartFailed(str(process), explain(error)) from error
+        self._started(process)
+        return typed("ServerT", process.handle)
+
+    def start_now(
+        self,
+        kind: type[ServerT],
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        name: str | None,
+        *,
+        link: bool,
+    ) -> ServerT:
+        """Start a process whose `init` is sync, without giving up the turn; otherwise as `start`."""
+        process, parent = self._new(kind, name), _owner.get() if link else None
+        try:
+            self._tie_to_parent(process, parent)
+            args, kwargs = _handed_over(args, kwargs)
+            with self.running_handler(process):
+                process.server.init(*args, **kwargs)
+        except BaseException as error:
+            self._abandon(process, parent)
+            if isinstance(error, StartFailed) or not isinstance(error, Exception):
+                raise
+            raise StartFailed(str(process), explain(error)) from error
+        self._started(process)
+        return typed("ServerT", process.handle)
+
+    def _tie_to_parent(self, process: Process, parent: Process | None) -> None:
+        if parent is None:
+            return
+        if not parent.alive:
+            raise StartFailed(str(process), f"{parent}, which starts it, has ended")
+        process.tied.parent = parent
+        process.tied.links[parent] = parent.tied.links[process] = None
+
+    def _started(self, process: Process) -> None:
         if process.mail:
             self.ready(process)
         else:
             process.open = True
-        return process.handle  # type: ignore[return-value]  # a handle of class `kind`
 
     def _new(self, kind: type[GenServer], name: str | None) -> Process:
         kind.info_for(type(None))  # a handler whose annotation means nothing shows here, not when its message comes
@@ -172,10 +198,9 @@ class Scheduler:
 
     def _abandon(self, process: Process, parent: Process | None) -> None:
         """Take back a process whose init has failed. Whoever starts it gets the exception, so no signal is sent."""
-        if parent is not None and parent.ties is not None:
-            parent.ties.links.pop(process, None)
-        if process.ties is not None and parent is not None:
-            process.ties.links.pop(parent, None)
+        for one, other in ((process, parent), (parent, process)):
+            if one is not None and other is not None and one.ties is not None:
+                one.ties.links.pop(other, None)
         process.leaving = ("noproc", False)
         process.finish("noproc")
 
@@ -333,3 +358,9 @@ class Scheduler:
             (reply, value), self._held = self._held, None
             if not reply.done():
                 reply.set_result(value)
+
+
+def _handed_over(
+    args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> tuple[tuple[object, ...], dict[str, object]]:
+    return tuple([hand_over(value) for value in args]), {key: hand_over(value) for key, value in kwargs.items()}

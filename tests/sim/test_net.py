@@ -263,6 +263,31 @@ async def test_a_paused_node_accepts_in_its_kernel_and_answers_when_it_runs_agai
     assert pair.far.events == ["made", "data"]
 
 
+def test_a_caller_that_dies_while_its_call_is_held_is_accepted_and_lost_at_once() -> None:
+    """When the split heals the call and the reset that ended it arrive in the same moment."""
+
+    async def story() -> tuple[str, ...]:
+        pair = Pair()
+        await pair.network.net(pair.b).listen(Address("b", PORT), lambda: pair.far)
+        pair.network.block(["a"], ["b"])
+        calling = running_loop().create_task(
+            pair.network.net(pair.a).connect(Address("b", PORT), lambda: pair.near, 9.0), context=pair.a.context
+        )
+        await asyncio.sleep(1.0)
+        pair.network.cut(pair.a, dark=False)
+        running_loop().kill(pair.a)
+        pair.network.heal()
+        await asyncio.sleep(60.0)
+        assert pair.near.events == []
+        assert pair.network.connections() == 0
+        running_loop().bury(pair.a)
+        calling.cancel()
+        await asyncio.wait([calling])
+        return tuple(pair.far.events)
+
+    assert {run(seed, story()) for seed in range(20)} == {(), ("made", "lost")}
+
+
 class Pool(asyncio.BufferedProtocol):
     def __init__(self) -> None:
         self.heard = b""

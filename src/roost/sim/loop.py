@@ -41,6 +41,8 @@ TURNS_PER_COLLECTION: Final = 250_000
 """Turns of the loop between two collections of cycles."""
 DRAIN_ROUNDS_MAX: Final = 100
 """How often a task is cancelled again at the end before it is reported for not ending."""
+TURNS_TO_SETTLE: Final = 5
+"""Turns after which what a cancelled task sets off has shown itself."""
 
 
 class SimTask(asyncio.Task[T]):
@@ -333,11 +335,11 @@ def _tasks(loop: SimLoop) -> list[asyncio.Task[object]]:
 def _drain(loop: SimLoop) -> None:
     for _ in range(DRAIN_ROUNDS_MAX):
         left = _tasks(loop)
-        if not left:
-            break
         for task in left:
             task.cancel()
-        loop.run_until_complete(turns(3))
+        loop.run_until_complete(turns(TURNS_TO_SETTLE))
+        if not left and not _tasks(loop):
+            break
     else:
         loop.problems.extend(f"would not end: {task.get_name()} {task.get_coro()!r}" for task in _tasks(loop))
     loop.run_until_complete(loop.shutdown_asyncgens())

@@ -186,6 +186,7 @@ class SimNetwork:
             far.out.send(Event.RESET)
             return
         far.life = listener.life
+        far.back.read(False)
         far.out.send(Event.OPEN)
         self.loop.call_soon(lambda: far.opened(listener.accept()), context=listener.life.context)
 

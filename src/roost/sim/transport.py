@@ -139,6 +139,7 @@ class SimTransport(asyncio.Transport):
         """The connection stands: `protocol` has it from now on."""
         self.protocol = protocol
         protocol.connection_made(self)
+        self.back.read(self._reading)
 
     def arrived(self, event: Event, data: bytes) -> None:
         """Hand on what came from the other end."""

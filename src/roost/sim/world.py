@@ -29,7 +29,7 @@ from roost.sim.clock import SimClock
 from roost.sim.disk import Platter
 from roost.sim.entropy import SimEntropy
 from roost.sim.life import Life
-from roost.sim.loop import DRAIN_ROUNDS_MAX, running_loop, turns
+from roost.sim.loop import DRAIN_ROUNDS_MAX, TURNS_TO_SETTLE, running_loop, turns
 from roost.sim.net import SimNetwork
 from roost.sim.trace import Trace
 from roost.sim.weather import Climate
@@ -208,7 +208,7 @@ class World(Generic[NodeT]):
         node, life = self.node(name), machine.life
         assert life is not None
         await self._inside(machine, life, node.stop)
-        await turns(3)
+        await turns(TURNS_TO_SETTLE)
         left = tuple(f"outlived {name}: {task.get_coro()!r}" for task in self.loop.tasks_of(life))
         self.crash(name, dark=False)
         if left:
@@ -321,10 +321,11 @@ class World(Generic[NodeT]):
         for life in self._dead:
             self.loop.bury(life)
         for _ in range(DRAIN_ROUNDS_MAX):
-            for task in self._left():
+            left = self._left()
+            for task in left:
                 task.cancel()
-            await turns(3)
-            if not self._left():
+            await turns(TURNS_TO_SETTLE)
+            if not left and not self._left():
                 return
         raise SimulationUnclean(tuple(f"would not end: {task!r}" for task in self._left()))
 

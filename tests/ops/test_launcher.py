@@ -24,11 +24,11 @@ from tests.ops.paper import Paper
 COMMAND = (sys.executable, "-m", "tests.ops.sprig")
 
 
-def launcher(paper: Paper, nodes: int = 2, sprig: Mapping[str, str] | None = None) -> Launcher:
+def launcher(paper: Paper, nodes: int, sprig: Mapping[str, str] | None, stop_s: float) -> Launcher:
     configs = plan_nodes("grove", nodes, 4000)
     screen = Screen(paper, [short(config.name) for config in configs], {})
     environ = {**os.environ, **(sprig or {})}
-    return Launcher(configs, COMMAND, "A grove", Runtime.real(), screen, environ)
+    return Launcher(configs, COMMAND, "A grove", Runtime.real(), screen, environ, stop_s)
 
 
 def pids(text: str) -> dict[str, int]:
@@ -53,8 +53,10 @@ def is_running(pid: int) -> bool:
 class Run:
     """A launcher that runs beside the test, and is stopped with it."""
 
-    def __init__(self, paper: Paper, nodes: int = 2, sprig: Mapping[str, str] | None = None) -> None:
-        self._task = asyncio.create_task(launcher(paper, nodes, sprig).run())
+    def __init__(
+        self, paper: Paper, nodes: int = 2, sprig: Mapping[str, str] | None = None, stop_s: float = 30.0
+    ) -> None:
+        self._task = asyncio.create_task(launcher(paper, nodes, sprig, stop_s).run())
 
     async def __aenter__(self) -> Run:
         return self
@@ -145,6 +147,17 @@ async def test_a_second_signal_kills_what_will_not_stop() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         assert await run.end() == 0
         assert not is_running(pids(paper.getvalue())["a"])
+
+
+async def test_what_does_not_stop_in_time_is_killed() -> None:
+    paper = Paper()
+    async with Run(paper, sprig={"SPRIG": "stubborn", "SPRIG_ONLY": "b@127.0.0.1"}, stop_s=0.3) as run:
+        await paper.until("Ctrl-C stops everything")
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await run.end() == 0
+        text = paper.getvalue()
+        assert text.count("stopped in order") == 1
+        assert not any(is_running(pid) for pid in pids(text).values())
 
 
 async def test_what_a_killed_node_had_started_ends_with_it() -> None:

@@ -1,16 +1,14 @@
-"""What an operator sees of a cluster: data for the console, the dashboard and whoever else asks, computed in one place."""
+"""What an operator sees of a cluster, as data: one source for the console, the dashboard and whoever else asks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
 from roost.cluster.membership import Membership, View
-
-if TYPE_CHECKING:
-    from roost.core.ring import Ring
+from roost.core.ring import Ring
 
 MemberState = Literal["valid", "joining", "leaving", "exiting", "down"]
 

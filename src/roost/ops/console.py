@@ -1,7 +1,7 @@
 """The console's commands, and the service of a node that answers them.
 
-One registry serves the command line and whatever else asks: a command is a name, a function of the node that returns
-data, and the type of that data. What crosses the link is that data; how it is shown is the asker's business.
+One registry serves the command line and whatever else asks: a command is a name, a function of the node's desk that
+returns data, and the type of that data. What crosses the link is that data; how it is shown is the asker's business.
 
 When things fail: a node that does not answer another's question within a second counts as unreachable for it. The
 command fails as a whole only when the asked node itself does.
@@ -10,7 +10,7 @@ command fails as a whole only when the asked node itself does.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -53,17 +53,19 @@ Answer = MemberStatus | RingStatus
 class Command:
     """One command: how a node finds the answer, and of which type it is."""
 
-    run: Callable[[Node], Awaitable[Answer]]
+    run: Callable[[Desk], Awaitable[Answer]]
     answer: type[Answer]
 
 
-async def _member_status(node: Node) -> MemberStatus:
+async def _member_status(desk: Desk) -> MemberStatus:
+    node = desk.node
     return member_status(node.config.cluster, node.ring, node.membership, await node.membership.views())
 
 
-async def _ring_status(node: Node) -> RingStatus:
+async def _ring_status(desk: Desk) -> RingStatus:
+    node = desk.node
     views = await node.membership.views()
-    handoffs = list(node.handoffs())
+    handoffs = list(desk.handoffs())
     question = msgspec.msgpack.encode(Question(HANDOFFS))
     for name in node.membership.members:
         if name != node.config.name and views.get(name) is not None:
@@ -89,10 +91,16 @@ HANDOFFS: Final = "handoffs"
 
 
 class Desk:
-    """The service of a node: it takes questions, and keeps them until `Console` has the answers."""
+    """The service of a node: it takes questions, and keeps them until `Console` has the answers.
 
-    def __init__(self, node: Node) -> None:
+    Args:
+        node: whose state the answers tell.
+        handoffs: what waits on this node for its primaries.
+    """
+
+    def __init__(self, node: Node, handoffs: Callable[[], Sequence[Handoff]]) -> None:
         self.node = node
+        self.handoffs = handoffs
         self.console: Console | None = None
         self._open: dict[int, tuple[Link, int]] = {}
         self._tickets = 0
@@ -105,7 +113,7 @@ class Desk:
         except msgspec.MsgspecError as error:
             raise BadMessage(str(error)) from None
         if question.command == HANDOFFS:
-            link.reply(request.id, msgspec.msgpack.encode(Handoffs(tuple(self.node.handoffs()))))
+            link.reply(request.id, msgspec.msgpack.encode(Handoffs(tuple(self.handoffs()))))
             return
         if question.command not in COMMANDS:
             raise BadMessage(f"there is no console command {question.command!r}")
@@ -146,7 +154,7 @@ class Console(GenServer):
     async def answer(self, ticket: int, command: str) -> None:
         """Run `command` and settle `ticket` with what it returns, or raises."""
         try:
-            self._desk.settle(ticket, msgspec.msgpack.encode(await COMMANDS[command].run(self._desk.node)))
+            self._desk.settle(ticket, msgspec.msgpack.encode(await COMMANDS[command].run(self._desk)))
         except RoostError as error:
             self._desk.settle(ticket, error)
 
@@ -156,7 +164,6 @@ class Console(GenServer):
         self._desk.settle_all(Overloaded("the console", ASK_S))
 
 
-def console_child(node: Node) -> Child:
-    """The console of `node`, for its supervisor."""
-    desk = Desk(node)
-    return Console.child(desk, name="console")
+def console_child(node: Node, handoffs: Callable[[], Sequence[Handoff]]) -> Child:
+    """The console of `node`, for a supervisor; `handoffs` as `Desk` takes it."""
+    return Console.child(Desk(node, handoffs), name=SERVICE)

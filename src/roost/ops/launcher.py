@@ -96,6 +96,7 @@ class Launcher:
         runtime: the launcher's clock and entropy.
         screen: where lines go.
         environ: what the nodes' processes inherit.
+        stop_s: how long the nodes may take to stop in order before they are killed.
     """
 
     def __init__(
@@ -106,7 +107,9 @@ class Launcher:
         runtime: Runtime,
         screen: Screen,
         environ: Mapping[str, str] = os.environ,
+        stop_s: float = STOP_S,
     ) -> None:
+        self._stop_s = stop_s
         self._places = [Place(node) for node in nodes]
         self._command, self._title = command, title
         self._runtime, self._screen = runtime, screen
@@ -167,7 +170,7 @@ class Launcher:
         for place in self._places:
             if place.child is not None:
                 place.child.terminate()
-        self._runtime.clock.call_later(STOP_S, self._kill_all)
+        self._runtime.clock.call_later(self._stop_s, self._kill_all)
 
     def _kill_all(self) -> None:
         for place in self._places:

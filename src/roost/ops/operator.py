@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -38,11 +38,17 @@ def ask(command: str, form: Form, cluster: str | None, node: str | None, environ
     if not runs:
         raise _nothing_runs(cluster, node)
     one_cluster = [run for run in runs if run.cookie == runs[0].cookie]
-    answer = asyncio.run(_first_answer(one_cluster, command))
+    answer = asyncio.run(first_answer(one_cluster, command))
     return render(answer, form)
 
 
-async def _first_answer(runs: list[RunFile], command: str) -> Answer:
+async def first_answer(runs: Sequence[RunFile], command: str) -> Answer:
+    """What the first of these nodes that answers has to say.
+
+    Raises:
+        NodeDown: when none of them does; says why for each.
+        RoostError: what the node refused with.
+    """
     problems: list[str] = []
     for run in runs:
         try:

@@ -58,8 +58,8 @@ class Screen:
             "   ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
         ]
         rule = "-" * max(map(len, lines))
-        text = "\n  ".join(("", self._paint(title, "1"), "", lines[0], rule, *lines[1:], ""))
-        self._out.write(text + "\n")
+        text = "\n  ".join((lines[0], rule, *lines[1:]))
+        self._out.write(f"\n  {self._paint(title, '1')}\n\n  {text}\n\n")
         if nodes and nodes[0].web:
             self._out.write(f"  open {self._paint(f'http://{nodes[0].web}/', '4')}  (Ctrl-C stops everything)\n\n")
         self._out.flush()

@@ -276,6 +276,7 @@ def test_a_caller_that_dies_while_its_call_is_held_is_accepted_and_lost_at_once(
         await asyncio.sleep(1.0)
         pair.network.cut(pair.a, dark=False)
         running_loop().kill(pair.a)
+        await asyncio.sleep(1.0)
         pair.network.heal()
         await asyncio.sleep(60.0)
         assert pair.near.events == []

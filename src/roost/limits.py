@@ -61,12 +61,24 @@ VALUE_BYTES_MAX: Final = 1024 * 1024
 """One encoded value of a bucket."""
 SIBLINGS_MAX: Final = 100
 """Concurrent values under one key; the next concurrent write is refused."""
+OBJECT_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Everything under one key, concurrent values and tombstones included; a write that would exceed it is refused."""
+CONTEXT_BYTES_MAX: Final = 64 * 1024
+"""One context of a key, as text."""
 OPERATIONS_MAX: Final = 16_384
 """Reads and writes that one coordinator carries at a time; beyond it, callers get Overloaded."""
 OPERATION_TIMEOUT_S: Final = 5.0
 """How long a read or a write waits for its replicas when nothing else is said."""
+SWEEP_S: Final = 0.02
+"""How often the deadlines of reads and writes are looked at."""
 HANDOFF_BATCH_ITEMS: Final = 100
 """Items that one handoff message carries before an acknowledgement is awaited."""
+HANDOFF_BATCH_BYTES: Final = 256 * 1024
+"""Bytes in one handoff message; an item that is larger travels alone."""
+HANDOFF_LOOK_S: Final = 1.0
+"""How often a node looks for data that belongs to another node."""
+HANDOFF_ACK_S: Final = 10.0
+"""How long the acknowledgement of one handoff message may take."""
 
 # Web
 BODY_BYTES_MAX: Final = 1024 * 1024

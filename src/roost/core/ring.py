@@ -43,10 +43,19 @@ class Ring(msgspec.Struct, frozen=True):
     Attributes:
         members: the nodes, sorted by name.
         owners: per partition, the position of its owner in `members`.
+
+    Raises:
+        ValueError: when the number of partitions is not a power of 2, or an owner is not a member.
     """
 
     members: tuple[str, ...]
     owners: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.owners or len(self.owners) & (len(self.owners) - 1):
+            raise ValueError(f"{len(self.owners)} partitions are not a power of 2")
+        if not all(0 <= owner < len(self.members) for owner in self.owners):
+            raise ValueError("a partition whose owner is not a member")
 
     @property
     def size(self) -> int:
@@ -72,12 +81,7 @@ class Ring(msgspec.Struct, frozen=True):
         not in `up` is stood in for by the next node clockwise that is up and holds no copy yet; that fallback serves
         the *primary's* partition. With too few nodes up the list is shorter than `n`.
         """
-        walk: dict[str, int] = {}
-        for step in range(self.size):
-            position = partition + step & self.size - 1
-            walk.setdefault(self.owner(position), position)
-            if len(walk) == len(self.members):
-                break
+        walk = self._walk(partition)
         nodes = list(walk)
         spares = iter([node for node in nodes[n:] if node in up])
         replicas: list[Replica] = []
@@ -87,6 +91,21 @@ class Ring(msgspec.Struct, frozen=True):
                 replicas.append(Replica(walk[node], stand_in, stand_in == node))
         return tuple(replicas)
 
+    def spares(self, partition: int, n: int, up: Container[str]) -> tuple[str, ...]:
+        """The nodes that are up, hold no copy and stand in for none: who is next, clockwise, when another one fails."""
+        taken = [replica.node for replica in self.preference_list(partition, n, up)]
+        return tuple(node for node in list(self._walk(partition))[n:] if node in up and node not in taken)
+
     def digest(self) -> bytes:
         """What two nodes compare to know that they hold the same ring."""
         return hashlib.sha256(msgspec.msgpack.encode(self)).digest()
+
+    def _walk(self, partition: int) -> dict[str, int]:
+        """Every node, in clockwise order, with the first of its partitions."""
+        walk: dict[str, int] = {}
+        for step in range(self.size):
+            position = partition + step & self.size - 1
+            walk.setdefault(self.owner(position), position)
+            if len(walk) == len(self.members):
+                break
+        return walk

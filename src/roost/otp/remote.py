@@ -53,6 +53,10 @@ class _Target:
     def __str__(self) -> str:
         return f"{self.kind} {self.name!r} at {self.node}"
 
+    def inform(self, message: object) -> None:
+        """Only calls and casts are declared by a class, so only they cross between nodes."""
+        raise AttributeError(f"send works on processes of this node only, not on {self}")
+
 
 def remote_handle(cls: type[ServerT], name: str, node: str, transport: Transport) -> ServerT:
     """A handle of the process of class `cls` under `name` on another node. Nothing is asked until the first call."""

@@ -73,6 +73,17 @@ def test_a_key_has_one_sink() -> None:
     assert (old.got, new.got) == ([], [1])
 
 
+def test_a_sink_may_change_its_write_when_it_says_so() -> None:
+    world = World("a")
+    inbox, other = world.inbox("a"), Inbox()
+    world.nodes["a"].broadcast("t", "e", {"n": 1})
+    inbox.write = other.write  # type: ignore[method-assign]  # this is what the test is about
+    world.nodes["a"].rewired("t")
+    world.nodes["a"].rewired("nobody wants this")
+    world.nodes["a"].broadcast("t", "e", {"n": 2})
+    assert (inbox.got, other.got) == ([1], [2])
+
+
 def test_a_broadcast_goes_once_to_each_node_that_wants_it_and_to_no_other() -> None:
     world = World("a", "b", "c")
     near, far, far_too = world.inbox("a"), world.inbox("b"), world.inbox("b")

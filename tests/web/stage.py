@@ -85,6 +85,7 @@ class Client:
         self.inbox: list[Message] = []
         self.closed_with: int | None = None
         self.is_paused = False
+        self.on_rewired: Callable[[], None] | None = None
         self.connection = Connection(live, kind(), self)
 
     def write(self, frame: bytes) -> None:

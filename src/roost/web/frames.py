@@ -32,6 +32,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
     """One WebSocket. It is the Outlet of its connection."""
 
     write: Callable[[bytes], object]
+    on_rewired: Callable[[], None] | None = None
     _on_text: Callable[[bytes], None] | None = None
     _cut: asyncio.TimerHandle | None = None
     _paused = False
@@ -66,7 +67,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
 
     def close(self, code: int) -> None:
         """Close with a code; the application's task does it in its next turn."""
-        self.write = _drop
+        self._rewire(_drop)
         self.queue.put_nowait({"type": "roost.close", "code": code})  # type: ignore[typeddict-item]  # our own message
         if self._cut is None:
             self._cut = self.loop.call_later(CLOSING_S, self._abort)
@@ -85,27 +86,32 @@ class FrameProtocol(WebSocketsSansIOProtocol):
 
     def shutdown(self) -> None:
         """The server stops: tell the client to come back (1012)."""
-        self.write = _drop
+        self._rewire(_drop)
         super().shutdown()
 
     def pause_writing(self) -> None:
         """The client does not keep up: look at its buffer before each write."""
         super().pause_writing()
         if self.write == self.transport.write:
-            self.write = self._write_checked
+            self._rewire(self._write_checked)
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         super().resume_writing()
         if self.write == self._write_checked:
-            self.write = self.transport.write
+            self._rewire(self.transport.write)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self.write = _drop
+        self._rewire(_drop)
         if self._cut is not None:
             self._cut.cancel()
         super().connection_lost(exc)
+
+    def _rewire(self, write: Callable[[bytes], object]) -> None:
+        self.write = write
+        if self.on_rewired is not None:
+            self.on_rewired()
 
     def _write_checked(self, frame: bytes) -> None:
         waiting = self.transport.get_write_buffer_size() + len(frame)

@@ -21,7 +21,12 @@ logger = logging.getLogger("roost.socket")
 
 
 class Outlet(Protocol):
-    """A connection as the rest of Roost sees it. Nothing here blocks or raises."""
+    """A connection as the rest of Roost sees it. Nothing here blocks or raises.
+
+    `on_rewired` is called whenever `write` has become another function.
+    """
+
+    on_rewired: Callable[[], None] | None
 
     def write(self, frame: bytes, /) -> object:
         """Send one ready frame; lost when the connection is closing."""
@@ -65,12 +70,13 @@ class _Sender(GenServer):
 class PortableOutlet:
     """Frames go out through ASGI's `send`, by a process of their own, so that a broadcast waits for nobody."""
 
-    __slots__ = ("_closing", "_sender", "_waiting_bytes")
+    __slots__ = ("_closing", "_sender", "_waiting_bytes", "on_rewired")
 
     def __init__(self, sender: _Sender) -> None:
         self._sender = sender
         self._waiting_bytes = 0
         self._closing = False
+        self.on_rewired: Callable[[], None] | None = None
 
     @classmethod
     async def open(cls, scheduler: Scheduler, send: Send) -> PortableOutlet:

@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import collections
 import gc
+import inspect
 import random
 from asyncio import base_events
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Executor
 from contextvars import Context
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
@@ -286,6 +287,14 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
+def cancel(tasks: Iterable[asyncio.Task[object]]) -> None:
+    """Cancel those that have begun: one that has not would drop its arguments unseen, coroutines among them."""
+    for task in tasks:
+        coroutine = task.get_coro()
+        if not inspect.iscoroutine(coroutine) or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
+            task.cancel()
+
+
 def running_loop() -> SimLoop:
     """The simulated loop that runs the caller.
 
@@ -335,8 +344,7 @@ def _tasks(loop: SimLoop) -> list[asyncio.Task[object]]:
 def _drain(loop: SimLoop) -> None:
     for _ in range(DRAIN_ROUNDS_MAX):
         left = _tasks(loop)
-        for task in left:
-            task.cancel()
+        cancel(left)
         loop.run_until_complete(turns(TURNS_TO_SETTLE))
         if not left and not _tasks(loop):
             break

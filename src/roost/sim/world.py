@@ -29,7 +29,7 @@ from roost.sim.clock import SimClock
 from roost.sim.disk import Platter
 from roost.sim.entropy import SimEntropy
 from roost.sim.life import Life
-from roost.sim.loop import DRAIN_ROUNDS_MAX, TURNS_TO_SETTLE, running_loop, turns
+from roost.sim.loop import DRAIN_ROUNDS_MAX, TURNS_TO_SETTLE, cancel, running_loop, turns
 from roost.sim.net import SimNetwork
 from roost.sim.trace import Trace
 from roost.sim.weather import Climate
@@ -322,8 +322,7 @@ class World(Generic[NodeT]):
             self.loop.bury(life)
         for _ in range(DRAIN_ROUNDS_MAX):
             left = self._left()
-            for task in left:
-                task.cancel()
+            cancel(left)
             await turns(TURNS_TO_SETTLE)
             if not left and not self._left():
                 return

@@ -240,7 +240,11 @@ def _public(tree: ast.Module) -> Iterator[tuple[str, ast.ClassDef | Function, li
         if isinstance(node, ast.ClassDef | Function) and not node.name.startswith("_") and not _is_echo(node):
             yield node.name, node, []
             if isinstance(node, ast.ClassDef):
+                is_protocol = any(_name(base) == "Protocol" for base in node.bases)
                 for part in node.body:
+                    # The properties of a protocol are its attributes: the class speaks for them.
+                    if is_protocol and isinstance(part, Function) and part.decorator_list:
+                        continue
                     if isinstance(part, Function) and not part.name.startswith("_") and not _is_echo(part):
                         yield f"{node.name}.{part.name}", part, _bases(node)
 

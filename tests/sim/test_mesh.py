@@ -65,6 +65,8 @@ class Asker:
 
         def on_reply(outcome: msgspec.Raw | RoostError) -> None:
             self.answers[number] = self.answers.get(number, 0) + 1
+            if answer.done():
+                return
             if isinstance(outcome, RoostError):
                 answer.set_exception(outcome)
             else:

@@ -114,6 +114,7 @@ INNOCENT = [
         "src/roost/live/a.py",
         DOCUMENTED_BASE + 'class Room(Base):\n    """A room."""\n    def init(self) -> None: ...\n',
     ),
+    ("tests/otp/test_a.py", "from roost.sim import run\nx = asyncio.sleep(3600)\n"),
     ("tests/sim/test_a.py", "import asyncio\nx = asyncio.sleep(3600)\n"),
     ("src/roost/live/a.py", HEAD + '# Any: why\ndef enter(x: Any, *y: Any) -> None:\n    """Go in."""\n'),
     ("src/roost/live/a.py", HEAD + "NOTHING = deque(maxlen=0)\n"),

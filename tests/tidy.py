@@ -368,7 +368,10 @@ def _is_zero(call: ast.Call) -> bool:
 
 def _is_virtual(source: Source, call: ast.Call) -> bool:
     """Whether the time that passes is simulated."""
-    return source.within("tests/sim") and _root(call.func) != "time"
+    simulates = source.within("tests/sim") or any(
+        "roost.sim" in module for n in source.tree.body for module in _imports(n)
+    )
+    return simulates and _root(call.func) != "time"
 
 
 def _line(node: ast.AST) -> int:

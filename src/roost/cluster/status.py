@@ -99,13 +99,14 @@ def members(ring: Ring, membership: Membership, views: Views) -> tuple[Member, .
     """
     owned = _owned(ring)
     up = membership.up()
+    seen = {seer: view.up for seer, view in sorted(views.items()) if view is not None}
     return tuple(
         Member(
             name=name,
             status="valid",
             up=name in up,
-            up_for=tuple(seer for seer, view in views.items() if view is not None and name in view.up),
-            down_for=tuple(seer for seer, view in views.items() if view is not None and name not in view.up),
+            up_for=tuple(seer for seer, names in seen.items() if name in names),
+            down_for=tuple(seer for seer, names in seen.items() if name not in names),
             ring_percent=100.0 * owned.get(name, 0) / ring.size,
             pending_percent=None,
             web=f"http://{membership.web[name]}" if membership.web.get(name) else None,

@@ -8,29 +8,33 @@ exits with 2; an application that crashes while it starts shows its traceback an
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import sys
 from collections.abc import MutableMapping
+from pathlib import Path
 
 import uvloop
 
 from roost.config import Config
-from roost.errors import ConfigError
-from roost.ops.leash import NodeEnd, Refused
+from roost.errors import ConfigError, RoostError
+from roost.ops.console import console_child
+from roost.ops.leash import NodeEnd, Ready, Refused
 from roost.ops.logs import configure_logs
-from roost.ops.runfile import RunFolder, run_folder
+from roost.ops.plan import TARGET
+from roost.ops.runfile import RunFile, RunFolder, run_folder
 from roost.ops.target import load_target
+from roost.otp import Supervisor
 from roost.runtime import Runtime
+from roost.runtime.disk import FolderDisk
 from roost.web.app import Roost
 
 logger = logging.getLogger("roost.node")
 
 STOP_S = 5
-"""A stop that takes longer ends the process as it is."""
-COLLECT_AFTER = 50_000
-"""Objects between two visits of the garbage collector; Python's own default is for programs that hold little."""
+"""How long a node whose launcher is gone may take to stop before it is ended as it is."""
 
 
 def main() -> None:
@@ -48,11 +52,14 @@ def main() -> None:
         else:
             leash.say(Refused(error.setting, error.reason))
         sys.exit(2)
+    except RoostError as error:
+        logger.error("%s cannot start: %s", os.environ.get("ROOST_NAME", "the node"), error)
+        sys.exit(1)
 
 
 def _prepare(arguments: list[str], environ: MutableMapping[str, str]) -> tuple[Roost, Config]:
     if len(arguments) != 1:
-        raise ConfigError("MODULE:ATTR", "name one application: python -m roost.ops.node chat:app")
+        raise ConfigError(TARGET, "name one application: python -m roost.ops.node chat:app")
     config = Config.from_env(environ)
     app = load_target(arguments[0])
     # Whatever the application starts need not know the secret of the cluster.
@@ -61,15 +68,59 @@ def _prepare(arguments: list[str], environ: MutableMapping[str, str]) -> tuple[R
 
 
 async def _live(app: Roost, config: Config, leash: NodeEnd | None) -> None:
-    loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, stop.set)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     if leash is not None:
-        leash.watch(stop.set)
-    runtime = Runtime.real(_disk(config))
-    runs = RunFolder(run_folder(os.environ))
+        leash.watch(lambda: _abandoned(stop))
+    disk = None if config.data is None else FolderDisk(Path(config.data))
+    runtime = Runtime.real(disk)
     try:
         running = await app.boot(config, runtime)
     except OSError as error:
-        raise ConfigError(config.name, f"cannot start: {error}") from None
+        raise ConfigError(config.name, f"cannot start: {error.strerror or error}") from None
+    folder = RunFolder(run_folder(os.environ))
+    try:
+        with running.node.entered():
+            console = await Supervisor.start([console_child(running.node, tuple)], name="console-supervisor")
+        _leave_word(folder, config, runtime)
+        gc.freeze()
+        if leash is not None:
+            leash.say(Ready(os.getpid()))
+        await stop.wait()
+        folder.remove(os.getpid())
+        await console.stop("shutdown")
+    finally:
+        folder.remove(os.getpid())
+        await running.stop()
+
+
+def _abandoned(stop: asyncio.Event) -> None:
+    """The launcher is gone: stop in order, or, when that takes too long, by the alarm that nobody catches."""
+    logger.info("the launcher is gone: stopping")
+    signal.alarm(STOP_S)
+    stop.set()
+
+
+def _leave_word(folder: RunFolder, config: Config, runtime: Runtime) -> None:
+    """Let the console find this node; a node that nobody can find is still a node."""
+    if config.listen is None:
+        return
+    run = RunFile(
+        cluster=config.cluster,
+        node=config.name,
+        link=str(config.listen),
+        web=str(config.web or ""),
+        cookie=config.cookie.decode(),
+        pid=os.getpid(),
+        started_at=runtime.clock.wall(),
+    )
+    try:
+        folder.write(run)
+    except ConfigError as error:
+        logger.warning("the console cannot find this node: %s", error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Applications for the stories of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from roost.otp import GenServer
+from roost.web.app import Roost
+
+# Any: scopes and messages of ASGI are open dicts by its specification.
+Message = MutableMapping[str, Any]
+
+
+async def hello(
+    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+) -> None:
+    """Says hello."""
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+
+class Sulking(GenServer):
+    """A child that does not start."""
+
+    def init(self) -> None:
+        raise ValueError("not today")
+
+
+app = Roost("hello", web=hello)
+sulking = Roost("sulking", web=hello, children=[Sulking.child(name="sulking")])
+number = 7

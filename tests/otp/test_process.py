@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from roost.errors import CallCycle, ProcessDown
+from roost.errors import CallCycle, ProcessDown, StartFailed
 from roost.otp import Down, Exit, GenServer, Reason, Scheduler, call, cast, info
 
 
@@ -65,6 +65,18 @@ class Node(GenServer):
         other.note()
 
     @call
+    async def ask_and_go(self, other: Node) -> None:
+        self.unanswered = other.block()
+
+    @call
+    async def start_failing(self) -> str:
+        try:
+            await Stillborn.start_link()
+        except StartFailed as error:
+            return str(error)
+        return "it lives"
+
+    @call
     async def ask_self(self) -> None:
         await self.handle.told()
 
@@ -86,6 +98,11 @@ class Node(GenServer):
 
     def terminate(self, reason: Reason) -> None:
         TERMINATED.append((self.handle, str(reason)))
+
+
+class Stillborn(GenServer):
+    def init(self) -> None:
+        raise OSError("no disk")
 
 
 TERMINATED: list[tuple[Node, str]] = []
@@ -311,3 +328,25 @@ async def test_a_sync_handler_sends_through_the_mailbox_so_calls_never_nest() ->
     assert len(await other.told()) == 1
     await one.poke(one)
     assert len(await one.told()) == 1
+
+
+async def test_a_call_that_nobody_awaits_is_no_wait() -> None:
+    a, b = await Node.start(), await Node.start()
+    await a.ask_and_go(b)
+    await inside(b).entered.wait()
+    slow = asyncio.ensure_future(a.block())
+    await inside(a).entered.wait()
+    asking_back = asyncio.ensure_future(_ask_from(b, a))
+    await asyncio.sleep(0)
+    inside(a).gate.set()
+    await asyncio.gather(slow, asking_back)
+    inside(b).gate.set()
+    await b.told()
+
+
+async def test_a_start_that_fails_is_an_exception_and_no_signal_as_well() -> None:
+    node = await Node.start(trapping=True)
+    assert "did not start: OSError: no disk" in await node.start_failing()
+    assert await node.told() == []
+    assert node._process.ties is not None
+    assert not node._process.ties.links

@@ -10,6 +10,7 @@ import pytest
 from roost.errors import BadMessage, NoSuchProcess, Overloaded, ProcessDown, Refusal
 from roost.limits import MAILBOX_MESSAGES_MAX, REDUCTIONS_PER_TURN
 from roost.otp import GenServer, Scheduler, call, cast
+from roost.otp.reply import Reply
 from roost.runtime import Runtime
 
 
@@ -95,6 +96,16 @@ async def test_a_tight_loop_of_calls_lets_others_run() -> None:
     running = False
     assert ticks >= 20
     await asyncio.sleep(0)
+
+
+async def test_a_turn_grants_the_whole_budget_again() -> None:
+    server = await Depth.start()
+    while isinstance(server.serve("uses up the budget"), Reply):
+        pass
+    await server.total()
+    replies = [server.serve("inline") for _ in range(REDUCTIONS_PER_TURN + 1)]
+    assert [isinstance(reply, Reply) for reply in replies] == [True] * REDUCTIONS_PER_TURN + [False]
+    await replies[-1]
 
 
 async def test_a_flood_of_casts_lets_others_run() -> None:

@@ -257,3 +257,20 @@ async def test_a_restart_starts_with_the_arguments_that_were_meant() -> None:
     await supervisor.which_children()
     assert await Collector.whereis("collector").add(3) == [1, 3]
     await supervisor.stop()
+
+
+async def test_a_child_that_is_taken_back_in_its_pause_does_not_come_back() -> None:
+    supervisor = await Supervisor.start([Worker.child("a", name="a")], max_restarts=10)
+    worker = Worker.whereis("a")
+    worker.quit("bored")
+    await gone(worker)
+    worker = await restarted(supervisor, "a", worker)
+    worker.quit("bored")
+    await gone(worker)
+    (state,) = await supervisor.which_children()
+    assert state.process is None
+    await supervisor.stop_child("a")
+    ties = supervisor._process.ties
+    assert ties is not None
+    assert not ties.timers
+    await supervisor.stop()

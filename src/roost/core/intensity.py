@@ -26,15 +26,17 @@ class Intensity:
         self._times: deque[float] = deque()
 
     def allow(self, now: float) -> bool:
-        """Count one restart at `now` (monotonic seconds); False when it is one too many. O(1) amortised."""
+        """Count one restart at `now` (monotonic seconds); False when it is one too many. O(1) amortised.
+
+        As in OTP (supervisor:add_restart), one that is exactly `within_s` seconds old still counts.
+        """
         times = self._times
-        while times and times[0] <= now - self.within_s:
+        while times and times[0] < now - self.within_s:
             times.popleft()
+        if len(times) >= self.max_restarts:
+            return False
         times.append(now)
-        if len(times) <= self.max_restarts:
-            return True
-        times.popleft()
-        return False
+        return True
 
 
 class Backoff:

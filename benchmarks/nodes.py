@@ -39,7 +39,8 @@ async def nodes(count: int, app: str = APP) -> AsyncIterator[Sequence[Server]]:
             servers.append(Server(config.web.port, process))
         for server in servers:
             await listening(server.port, server.process)
-        await _all_up([server.port for server in servers])
+        if count > 1:
+            await _all_up([server.port for server in servers])
         yield servers
 
 

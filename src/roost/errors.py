@@ -20,6 +20,7 @@
     │   ├── StartFailed         a process whose init raised
     │   ├── NodeDown            the node left while, or before, it was asked
     │   ├── NoQuorum            fewer replicas answered than were needed
+    │   ├── StorageFailed       the disk refused a write; it is in memory, and will be tried again
     │   └── Overloaded          a bounded queue is full; says when to come back
     ├── InvariantViolated       a bug in Roost
     └── SimulationError         a run of roost.sim that proves nothing
@@ -300,6 +301,19 @@ class NoQuorum(Unavailable):
 
     def __str__(self) -> str:
         return f"{self.got} of the {self.needed} replicas needed could answer"
+
+
+class StorageFailed(Unavailable):
+    """The disk refused a write. The write is in memory, is seen by readers, and will be tried again."""
+
+    code: ClassVar[str] = "storage_failed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the disk failed: {self.reason}"
 
 
 class Overloaded(Unavailable):

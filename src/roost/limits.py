@@ -55,6 +55,8 @@ RING_SIZE: Final = 64
 """Partitions of a ring when nothing else is said."""
 RING_SIZE_MAX: Final = 1_024
 """Partitions of a ring."""
+REPLICAS: Final = 3
+"""Copies of a key when nothing else is said; fewer in a cluster of fewer nodes."""
 KEY_BYTES_MAX: Final = 1_024
 """One key of a bucket."""
 VALUE_BYTES_MAX: Final = 1024 * 1024
@@ -71,6 +73,8 @@ OPERATION_TIMEOUT_S: Final = 5.0
 """How long a read or a write waits for its replicas when nothing else is said."""
 SWEEP_S: Final = 0.02
 """How often the deadlines of reads and writes are looked at."""
+COMMIT_RETRY_S: Final = 0.5
+"""The pause before a commit that the disk has refused is tried again."""
 HANDOFF_BATCH_ITEMS: Final = 100
 """Items that one handoff message carries before an acknowledgement is awaited."""
 HANDOFF_BATCH_BYTES: Final = 256 * 1024

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from roost.cluster.coordinator import Operations
 from roost.cluster.fabric import Fabric
 from roost.cluster.membership import Membership
 from roost.cluster.mesh import mesh
@@ -47,6 +48,7 @@ class Node:
         ProcessService(self.scheduler, self.fabric)
         self._parts: list[Child] = []
         self._children: list[Child] = []
+        self.operations = Operations(self)
         self._root: Supervisor | None = None
 
     @classmethod
@@ -92,7 +94,7 @@ class Node:
         """
         with self.entered():
             tree = [
-                Supervisor.child(self._parts, id="parts"),
+                Supervisor.child([*self._parts, self.operations.part()], id="parts"),
                 mesh(self.fabric),
                 Supervisor.child(self._children, id="children"),
             ]

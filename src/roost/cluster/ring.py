@@ -81,6 +81,7 @@ class Placement:
         self._fabric = fabric
         self._epoch = fabric.epoch
         self._lists: dict[tuple[int, int], tuple[Replica, ...]] = {}
+        self._spares: dict[tuple[int, int], tuple[str, ...]] = {}
 
     def partition_of(self, bucket: bytes, key: bytes) -> int:
         """The partition that owns a key."""
@@ -89,9 +90,22 @@ class Placement:
     def replicas(self, partition: int, n: int) -> tuple[Replica, ...]:
         """The preference list of `partition`, of at most `n` entries on as many nodes, all of them up from here."""
         if self._epoch != self._fabric.epoch:
-            self._epoch = self._fabric.epoch
-            self._lists.clear()
+            self._forget()
         found = self._lists.get((partition, n))
         if found is None:
             found = self._lists[partition, n] = self.ring.preference_list(partition, n, self._fabric.up())
         return found
+
+    def spares(self, partition: int, n: int) -> tuple[str, ...]:
+        """The nodes that are up and not in that list, in the order in which they stand in for one that fails."""
+        if self._epoch != self._fabric.epoch:
+            self._forget()
+        found = self._spares.get((partition, n))
+        if found is None:
+            found = self._spares[partition, n] = self.ring.spares(partition, n, self._fabric.up())
+        return found
+
+    def _forget(self) -> None:
+        self._epoch = self._fabric.epoch
+        self._lists.clear()
+        self._spares.clear()

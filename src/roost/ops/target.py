@@ -45,10 +45,21 @@ def _import(name: str) -> ModuleType:
 
 
 def _failed(name: str, error: Exception) -> ConfigError:
-    frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) and error.filename:
         where = f"{error.filename}:{error.lineno}"
     else:
-        where = f"{frames[-1].filename}:{frames[-1].lineno}"
+        where = _own_line(error)
     text = " ".join(str(error).split())
     return ConfigError(TARGET, f"importing {name} failed: {type(error).__name__}: {text} ({where})")
+
+
+def _own_line(error: Exception) -> str:
+    """The innermost line of the operator's own files on the way to `error`; of any file when there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_own(Path(frame.filename))]
+    last = (own or frames)[-1]
+    return f"{last.filename}:{last.lineno}"
+
+
+def _is_own(file: Path) -> bool:
+    return file.is_relative_to(Path.cwd()) and "site-packages" not in file.parts

@@ -35,10 +35,17 @@ logger = logging.getLogger("roost.web")
 
 
 class WebServer:
-    """The web port of one node."""
+    """The web port of one node.
 
-    def __init__(self, app: Application, runtime: Runtime) -> None:
+    Args:
+        app: what to serve.
+        runtime: the node's doors to the world.
+        state: the lifespan state that each request gets a copy of.
+    """
+
+    def __init__(self, app: Application, runtime: Runtime, state: dict[str, Any] | None = None) -> None:
         self._runtime = runtime
+        self._app_state = {} if state is None else state
         self._state = ServerState()
         self._listener: Listener | None = None
         self._config = uvicorn.Config(
@@ -95,4 +102,4 @@ class WebServer:
             logger.warning("%d requests did not end", len(state.tasks))
 
     def _accept(self) -> asyncio.Protocol:
-        return HttpToolsProtocol(self._config, self._state, {})
+        return HttpToolsProtocol(self._config, self._state, self._app_state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -63,6 +64,18 @@ class Node(GenServer):
     @call
     def poke(self, other: Node) -> None:
         other.note()
+
+    @call
+    async def cancel_itself(self) -> None:
+        raise asyncio.CancelledError
+
+    @call
+    async def fail_at_the_end(self) -> None:
+        self.entered.set()
+        try:
+            await self.gate.wait()
+        finally:
+            raise ValueError("in finally")
 
     @call
     async def ask_and_go(self, other: Node) -> None:
@@ -350,3 +363,43 @@ async def test_a_start_that_fails_is_an_exception_and_no_signal_as_well() -> Non
     assert await node.told() == []
     assert node._process.ties is not None
     assert not node._process.ties.links
+
+
+async def test_a_long_chain_of_links_ends_to_the_last() -> None:
+    chain = [await Node.start() for _ in range(600)]
+    for one, other in pairwise(chain):
+        await one.link_to(other)
+    down = chain[-1].down()
+    chain[0].exit("bored")
+    assert (await down).reason == "bored"
+    assert not Scheduler.current().processes
+
+
+async def test_a_handler_that_is_cancelled_from_inside_has_crashed(caplog: pytest.LogCaptureFixture) -> None:
+    node = await Node.start()
+    with pytest.raises(ProcessDown, match="CancelledError"):
+        await node.cancel_itself()
+    assert "crashed in cancel_itself()" in caplog.text
+    await asyncio.sleep(0)
+
+
+async def test_a_handler_whose_task_is_cancelled_from_outside_is_killed() -> None:
+    node = await Node.start()
+    blocked = asyncio.ensure_future(node.block())
+    await inside(node).entered.wait()
+    task = node._process.task
+    assert task is not None
+    task.cancel()
+    with pytest.raises(ProcessDown, match="killed"):
+        await blocked
+    assert task.cancelled()
+
+
+async def test_what_a_cancelled_handler_raises_at_its_end_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+    node = await Node.start()
+    failing = asyncio.ensure_future(node.fail_at_the_end())
+    await inside(node).entered.wait()
+    node.exit("bored")
+    with pytest.raises(ProcessDown, match="bored"):
+        await failing
+    assert "crashed in the end of fail_at_the_end: ValueError: in finally" in caplog.text

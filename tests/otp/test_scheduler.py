@@ -63,6 +63,10 @@ class Depth(GenServer):
         return f"{Scheduler.current().name} {PLACE.get()}"
 
     @cast
+    def move(self, place: str) -> None:
+        PLACE.set(place)
+
+    @cast
     def tell(self, caller: str) -> None:
         self.served.append(caller)
 
@@ -169,6 +173,14 @@ async def test_queued_handlers_run_in_the_world_of_their_process_not_of_their_ca
     PLACE.set("where it was called")
     server.tell("so that the call is queued")
     assert await server.whose_world() == "w where it was made"
+
+
+async def test_what_a_handler_sets_in_its_context_is_gone_with_its_turn() -> None:
+    server = await Depth.start()
+    server.move("elsewhere")
+    await server.total()
+    server.tell("so that the call is queued")
+    assert await server.whose_world() == "local nowhere"
 
 
 async def deliver(server: Depth, method: str, *args: object, **kwargs: object) -> tuple[object, Exception | None]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 Mailbox = deque[Any]
 """Pairs of entries, a Spec and what belongs to it: see `roost.otp.declare`."""
 
+SERVED_PER_TURN: Final = 100
+"""Async handlers of one process that may follow each other without a turn of the loop between them."""
+
 T = TypeVar("T")
 
 ENTRIES_MAX: Final = 2 * MAILBOX_MESSAGES_MAX
@@ -277,67 +280,67 @@ class Process:
 
     async def _serve(self) -> None:
         """Run async handlers one after the other, for as long as the next mail is for one."""
-        scheduler, mail = self.scheduler, self.mail
+        mail = self.mail
         assert mail is not None
-        during = "an async handler"
+        served = 0
+        while mail and mail[0].kind == ASYNC:
+            spec, content = mail.popleft(), mail.popleft()
+            await self._handle(spec, *content)
+            if self.leaving is not None or not self.alive:
+                return
+            served += 1
+            if served % SERVED_PER_TURN == 0:
+                await asyncio.sleep(0)  # handlers that never wait must not keep the loop to themselves
+        self.task = None
+        if mail:
+            self.scheduler.ready(self)
+        else:
+            self.mail = None
+            self.open = True
+
+    async def _handle(
+        self,
+        spec: Spec,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        reply: ReplyTo | None,
+        deadlines: Deadlines | None,
+    ) -> None:
+        """Run one async handler to its end."""
+        if reply is not None and reply.done():
+            return
+        self.serving = reply
         try:
-            turns = 0
-            while mail and mail[0].kind == ASYNC:
-                turns += 1
-                if turns % 100 == 0:
-                    await asyncio.sleep(0)  # handlers that never wait must not keep the loop to themselves
-                spec: Spec = mail.popleft()
-                args, kwargs, reply, deadlines = mail.popleft()
-                if reply is not None and reply.done():
-                    if deadlines is not None:
-                        deadlines.forget(reply)
-                    continue
-                self.serving, during = reply, spec.name
-                try:
-                    outcome = spec.function(*args, **kwargs)
-                    assert isinstance(outcome, Coroutine)
-                    value = await outcome
-                    if type(value) not in ATOMS and reply is not None:
-                        value = isolate(value, f"reply of {spec!r}")
-                except Exception as error:
-                    self.serving = None
-                    if deadlines is not None and reply is not None:
-                        deadlines.forget(reply)
-                    if self.leaving is not None or not self.alive:
-                        if reply is not None and not reply.done():
-                            reply.set_exception(self.down())
-                        return
-                    self.task = None
-                    if self._failed(spec, args, kwargs, reply, error):
-                        return
-                    self.task = asyncio.current_task()
-                    continue
-                self.serving = None
-                if self.ties is not None and self.ties.waits:
-                    self.ties.waits = {}  # whatever the handler has not awaited, nobody waits for now
-                if reply is not None:
-                    if deadlines is not None:
-                        deadlines.forget(reply)
-                    if not reply.done():
-                        reply.set_result(value)
-                if self.leaving is not None or not self.alive:
-                    return
+            outcome = spec.function(*args, **kwargs)
+            assert isinstance(outcome, Coroutine)
+            value = await outcome
+            if reply is not None and type(value) not in ATOMS:
+                value = isolate(value, f"reply of {spec!r}")
         except asyncio.CancelledError as error:
             # An exit signal cancels through `leave`, which goes on when this task has ended. Otherwise somebody
             # else has cancelled the task, as the end of asyncio.run does, or the handler what it was waiting for.
             if self.leaving is None and self.alive:
-                task, self.task = self.task, None
-                if task is not None and task.cancelling() == 0:
-                    self.crash(error, during)
-                else:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling() > 0:
                     self.close("killed", False)
+                else:
+                    self.crash(error, _show(spec, args[1:], kwargs))
             raise
-        self.task = None
-        if mail:
-            scheduler.ready(self)
-        else:
-            self.mail = None
-            self.open = True
+        except BaseException as error:
+            if self.leaving is not None or not self.alive:
+                report_crash(self, error, f"the end of {spec.name}")
+                return
+            self.serving = None
+            self._failed(spec, args, kwargs, reply, error)
+            return
+        finally:
+            if reply is not None and deadlines is not None:
+                deadlines.forget(reply)
+            if self.ties is not None and self.ties.waits:
+                self.ties.waits = {}  # whatever the handler has not awaited, nobody waits for now
+        self.serving = None
+        if reply is not None and not reply.done():
+            reply.set_result(value)
 
     def failed_inline(
         self, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object], error: BaseException, left: int
@@ -547,7 +550,7 @@ class Process:
         for linked in ties.links:
             if linked.ties is not None:
                 linked.ties.links.pop(self, None)
-                linked.signal(self, reason)
+                self.scheduler.signal(linked, self, reason)
         down = Down(self.handle, reason)
         for monitor in ties.monitors:
             if monitor.watcher is not None and monitor.watcher.ties is not None:

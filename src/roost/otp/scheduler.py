@@ -26,6 +26,7 @@ from roost.runtime import Runtime
 if TYPE_CHECKING:
     from roost.otp.gen_server import GenServer
     from roost.otp.remote import Transport
+    from roost.otp.ties import Reason
 
 T = TypeVar("T")
 ServerT = TypeVar("ServerT", bound="GenServer")
@@ -59,6 +60,8 @@ class Scheduler:
         self._pids = 0
         self._queue: deque[Process] = deque()
         self._turn_due = False
+        self._signals: deque[tuple[Process, Process, Reason]] = deque()
+        self._signalling = False
         self._held: tuple[ReplyTo, object] | None = None
         self._deadlines: dict[float, Deadlines] = {}
         # A copy, not an empty one: what surrounds a node (whose life it is, in a simulation) goes on in its processes.
@@ -221,6 +224,22 @@ class Scheduler:
             raise NoSuchProcess(name)
         return process
 
+    def signal(self, process: Process, sender: Process, reason: Reason) -> None:
+        """Tell a linked process that `sender` has ended.
+
+        One after the other: the end of a long chain of links takes no deep stack.
+        """
+        self._signals.append((process, sender, reason))
+        if self._signalling:
+            return
+        self._signalling = True
+        try:
+            while self._signals:
+                process, sender, reason = self._signals.popleft()
+                process.signal(sender, reason)
+        finally:
+            self._signalling = False
+
     # Turns
 
     def ready(self, process: Process) -> None:
@@ -228,7 +247,7 @@ class Scheduler:
         self._queue.append(process)
         if not self._turn_due:
             self._turn_due = True
-            asyncio.get_running_loop().call_soon(self._turn, context=self._context)
+            asyncio.get_running_loop().call_soon(self._turn, context=self._context.copy())
 
     def _turn(self) -> None:
         """Handle what waits, oldest process first, within the budget; then grant new inline calls."""
@@ -248,7 +267,7 @@ class Scheduler:
             self.running = None
             if queue and not self._turn_due:
                 self._turn_due = True
-                asyncio.get_running_loop().call_soon(self._turn, context=self._context)
+                asyncio.get_running_loop().call_soon(self._turn, context=self._context.copy())
             self._release()
 
     def answer(self, reply: ReplyTo, value: object) -> None:

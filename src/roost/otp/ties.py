@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -20,12 +20,16 @@ Reason = str | BaseException
 class Exit(msgspec.Struct, frozen=True):
     """A linked process has ended, told to a process that traps exits."""
 
+    __sendable__: ClassVar[bool] = True
+
     process: GenServer
     reason: Reason
 
 
 class Down(msgspec.Struct, frozen=True):
     """A monitored process has ended, or was not there: then the reason is "noproc"."""
+
+    __sendable__: ClassVar[bool] = True
 
     process: GenServer
     reason: Reason

@@ -52,6 +52,8 @@ def test_help_names_every_command(tmp_path: Path, arguments: tuple[str, ...]) ->
         (("fly",), "No such command 'fly'"),
         (("run",), "Missing argument 'MODULE:ATTR'"),
         (("run", "chat"), "'chat' is not of the form module:attribute"),
+        (("run", "chat:app"), "there is no module chat here: run this where chat.py is"),
+        (("run", "chat.rooms:app"), "there is no module chat.rooms here"),
         (("run", "chat.py:app:x"), "is not of the form module:attribute"),
         (("member-status", "--format", "xml"), "'xml' is not one of"),
     ],

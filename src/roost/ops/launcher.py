@@ -23,7 +23,7 @@ from roost.errors import ConfigError
 from roost.ops.child import Child
 from roost.ops.folder import Birth, DataFolder
 from roost.ops.leash import Ready, Refused, Word
-from roost.ops.plan import furnish, plan_nodes, short
+from roost.ops.plan import check_target, furnish, plan_nodes, short
 from roost.ops.screen import Screen
 from roost.runtime import Runtime
 from roost.runtime.clock import Timer
@@ -290,6 +290,7 @@ def launch(target: str, cluster: str, nodes: int, port: int, folder: Path) -> in
         ConfigError: says which setting is wrong and what to do; nothing runs then.
     """
     configs = plan_nodes(cluster, nodes, port)
+    check_target(target, [str(Path.cwd()), *sys.path])
     return asyncio.run(_launch(configs, target, folder))
 
 

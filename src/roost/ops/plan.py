@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from roost import limits
@@ -72,3 +74,24 @@ def split_target(text: str) -> tuple[str, str]:
     if not colon or not all(name.isidentifier() for name in names):
         raise ConfigError(TARGET, f"{text!r} is not of the form module:attribute, such as chat:app")
     return module, attribute
+
+
+def check_target(text: str, path: Sequence[str]) -> None:
+    """See that the module of `text`, or the package that it is in, exists, without running any of it.
+
+    Args:
+        text: "module:attribute".
+        path: the folders in which modules are looked for.
+
+    Raises:
+        ConfigError: when `text` is not of that form, or there is no such module.
+    """
+    module, _ = split_target(text)
+    top = module.partition(".")[0]
+    if top not in sys.builtin_module_names and PathFinder.find_spec(top, path) is None:
+        raise no_module(module)
+
+
+def no_module(name: str) -> ConfigError:
+    """What is said about a module that does not exist."""
+    return ConfigError(TARGET, f"there is no module {name} here: run this where {name}.py is")

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from roost.errors import ConfigError
-from roost.ops.plan import TARGET, split_target
+from roost.ops.plan import TARGET, no_module, split_target
 from roost.web.app import Roost
 
 
@@ -38,7 +38,7 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise ConfigError(TARGET, f"there is no module {name} here: run this where {name}.py is") from None
+            raise no_module(name) from None
         raise _failed(name, error) from None
     except Exception as error:
         raise _failed(name, error) from None

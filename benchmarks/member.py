@@ -18,39 +18,41 @@ from benchmarks.local_call import Counter
 from benchmarks.nodes import settings
 from roost.cluster.node import Node
 from roost.config import Config
+from roost.data.kv import Kv
 from roost.runtime import Runtime
 
 COUNTER = "counter"
 
 
 @asynccontextmanager
-async def running(config: Config) -> AsyncIterator[Node]:
-    """A node in this process, with a named process to call."""
+async def running(config: Config) -> AsyncIterator[Kv]:
+    """A node in this process, with a store and a named process to call."""
     node = Node(config, Runtime.real())
+    kv = Kv(node)
     node.add_child(Counter.child(name=COUNTER))
     await node.start()
     try:
         with node.entered():
-            yield node
+            yield kv
     finally:
         await node.stop()
 
 
 @asynccontextmanager
-async def cluster(size: int) -> AsyncIterator[Node]:
+async def cluster(size: int) -> AsyncIterator[Kv]:
     """The first of `size` nodes, here, when it sees all others."""
     mine, *others = settings(size)
     async with AsyncExitStack() as stack:
         for config in others:
             process = await stack.enter_async_context(child(python("benchmarks.member"), config.to_env()))
             await process.line()
-        node = await stack.enter_async_context(running(mine))
+        kv = await stack.enter_async_context(running(mine))
         deadline = asyncio.get_running_loop().time() + READY_S
-        while len(node.membership.up()) < size:
+        while len(kv.node.membership.up()) < size:
             if asyncio.get_running_loop().time() > deadline:
-                raise Failed(f"{mine.name} sees only {node.membership.up()}")
+                raise Failed(f"{mine.name} sees only {kv.node.membership.up()}")
             await asyncio.sleep(0.02)
-        yield node
+        yield kv
 
 
 async def _serve() -> None:

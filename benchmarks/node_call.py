@@ -23,8 +23,8 @@ async def run(plan: Plan) -> list[Line]:
     """Measure."""
     window_s = plan.window_s(WINDOW_S)
     lines: list[Line] = []
-    async with cluster(2) as node, echo() as client:
-        (peer,) = (name for name in node.membership.up() if name != node.name)
+    async with cluster(2) as kv, echo() as client:
+        (peer,) = (name for name in kv.node.membership.up() if name != kv.node.name)
         counter = Counter.whereis(COUNTER, node=peer)
         for callers, name, target in (
             (1, "node_call", Bound("p50_us", "<=", 110)),

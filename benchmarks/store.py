@@ -1,0 +1,92 @@
+"""What `kv_put` and `kv_get` share: three nodes, callers in one of them, and the bare echo beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks.callers import closed_loop, latencies, rates
+from benchmarks.child import Failed
+from benchmarks.echo import EchoClient, echo
+from benchmarks.line import Bound, Line
+from benchmarks.member import cluster
+from benchmarks.rounds import Plan, alternate
+from roost.data.kv import Bucket
+
+NODES = 3
+KEYS = 10_000
+VALUE = "x" * 100
+WINDOW_S = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A bucket of three copies, and an echo to compare it with."""
+
+    bucket: Bucket
+    echo: EchoClient
+    fresh: itertools.count[int]
+
+    async def put(self) -> None:
+        """Write a key that is new to two of three nodes, or more."""
+        await self.bucket.put(f"write-{next(self.fresh)}", VALUE, n=NODES, w=2)
+
+    async def get(self) -> None:
+        """Read one of the keys that were written before from two of three nodes, or more."""
+        found = await self.bucket.get(f"read-{random.randrange(KEYS)}", n=NODES, r=2)
+        if found is None or found.value != VALUE:
+            raise Failed(f"a value was lost: {found}")
+
+    async def fill(self) -> None:
+        """Write the keys that will be read, on all nodes."""
+        numbers = iter(range(KEYS))
+
+        async def writer() -> None:
+            for number in numbers:
+                await self.bucket.put(f"read-{number}", VALUE, n=NODES, w=NODES)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(50):
+                group.create_task(writer())
+
+
+@asynccontextmanager
+async def bench() -> AsyncIterator[Bench]:
+    """Three nodes of three processes, the first one here, and the echo."""
+    async with cluster(NODES) as kv, echo() as client:
+        yield Bench(kv.bucket("benchmark", n=NODES, r=2, w=2), client, itertools.count())
+
+
+async def measure(
+    plan: Plan,
+    bench: Bench,
+    operation: Callable[[], Awaitable[object]],
+    loads: Sequence[tuple[int, str, Sequence[Bound]]],
+    note: str,
+) -> list[Line]:
+    """A line for each load: so many callers, under that name, with that target."""
+    window_s = plan.window_s(WINDOW_S)
+    lines: list[Line] = []
+    for callers, name, target in loads:
+        turns = await alternate(
+            plan,
+            partial(closed_loop, callers, window_s, operation),
+            partial(closed_loop, callers, window_s, partial(bench.echo.call, VALUE.encode())),
+        )
+        lines.append(
+            Line(
+                name,
+                "operations/s",
+                target,
+                f"{note}; values of {len(VALUE)} bytes, in memory; {NODES} nodes of one process each, {callers} caller(s) "
+                "in one of them; reference: a bare batched MessagePack echo over TCP to one process",
+                [rates(side) for side in turns],
+                latencies(*turns),
+            )
+        )
+    return lines

@@ -83,7 +83,7 @@ async def measure(
                 name,
                 "operations/s",
                 target,
-                f"{note}; values of {len(VALUE)} bytes, in memory; {NODES} nodes of one process each, {callers} caller(s) "
+                f"{note}; values of {len(VALUE)} bytes, in memory; {NODES} nodes, one process each, {callers} caller(s) "
                 "in one of them; reference: a bare batched MessagePack echo over TCP to one process",
                 [rates(side) for side in turns],
                 latencies(*turns),

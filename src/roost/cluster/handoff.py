@@ -102,10 +102,11 @@ class Handoffs:
 
     async def give_back(self) -> None:
         """Try every partition that is due and whose owner is up, one after the other."""
-        clock = self._node.runtime.clock
+        clock, fabric, owner = self._node.runtime.clock, self._node.fabric, self._node.ring.owner
+        failing: list[str] = []
         for partition in sorted(self._strays()):
             known = self._tries.setdefault(partition, _Try())
-            if clock.now() < known.not_before or not self._node.fabric.is_up(self._node.ring.owner(partition)):
+            if clock.now() < known.not_before or not fabric.is_up(owner(partition)) or owner(partition) in failing:
                 continue
             known.attempts += 1
             known.reason = "under way"
@@ -113,6 +114,7 @@ class Handoffs:
                 await self._give(partition)
             except RoostError as error:
                 known.reason = str(error)
+                failing.append(owner(partition))
                 pause_s = min(limits.REDIAL_LAST_S, limits.REDIAL_FIRST_S * 2 ** min(known.attempts, 10))
                 known.not_before = clock.now() + pause_s * self._node.runtime.entropy.uniform(0.5, 1.0)
                 logger.info("%s: partition %d stays here: %s", self._node.name, partition, error)

@@ -316,6 +316,7 @@ class _LinkSender(Sender):
 class VnodeManager(GenServer):
     """The process that the vnodes of a host belong to; they are no processes themselves, so a command costs no mail."""
 
+    # Any: a host of vnodes of whatever class.
     def init(self, host: VnodeHost[Any]) -> None:
         self.trap_exits()
         self._host = host

@@ -94,6 +94,8 @@ class PutOp:
 
     def replied(self, replica: Replica) -> Effects:
         """A replica has done what was asked."""
+        if not self.open:
+            return NOTHING  # after the deadline
         self.open -= 1
         acks = self.acks
         acks.append(replica)
@@ -104,6 +106,8 @@ class PutOp:
 
     def failed(self, replica: Replica) -> Effects:
         """A replica has refused, is down, or has not answered in its time."""
+        if not self.open:
+            return NOTHING
         if self.spares and not self.is_answered:
             spare, self.spares = self.spares[0], self.spares[1:]
             return (Send(Replica(replica.partition, spare, False)),)
@@ -116,6 +120,7 @@ class PutOp:
 
     def deadline_passed(self, timeout_s: float) -> Effects:
         """The time is up. What still comes is not waited for."""
+        self.open = 0
         if self.is_answered:
             return NOTHING
         self.is_answered = True
@@ -147,21 +152,28 @@ class GetOp(PutOp):
         self.replies: list[bytes | None] = []
 
     def found_at(self, replica: Replica, found: bytes | None) -> Effects:
-        """A replica has said what it holds: an encoded object, or None."""
-        self.replies.append(found)
+        """A replica has said what it holds: an encoded object, or None.
+
+        Raises:
+            msgspec.MsgspecError: when that is no object; then nothing has changed.
+        """
+        if not self.open:
+            return NOTHING
         if found != self.found:
             self.found = merge_encoded(self.found, found)
+        self.replies.append(found)
         effects = self.replied(replica)
         return effects if self.open else effects + self._repair()
 
     def failed(self, replica: Replica) -> Effects:
         """A replica has failed. See `PutOp.failed`."""
+        if not self.open:
+            return NOTHING
         effects = super().failed(replica)
         return effects if self.open else effects + self._repair()
 
     def deadline_passed(self, timeout_s: float) -> Effects:
         """The time is up: answer if that is still to be done, and repair what did answer."""
-        self.open = 0
         return super().deadline_passed(timeout_s) + self._repair()
 
     @property

@@ -153,10 +153,13 @@ class _Read(Operation):
         if replica.node == kv.node.name:
             try:
                 found = kv.host.vnode(replica.partition).fetch(self._key)
-            except RoostError as error:
-                self._heard(replica, error)
-            else:
-                self.perform(self.quorum.found_at(replica, found))
+                effects = self.quorum.found_at(replica, found)
+            except RoostError:
+                effects = self.quorum.failed(replica)
+            except Exception as error:
+                kv.host.crashed(replica.partition, error)
+                effects = self.quorum.failed(replica)
+            self.perform(effects)
             return
         command = self._command
         if not command:

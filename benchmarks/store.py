@@ -83,8 +83,8 @@ async def measure(
                 name,
                 "operations/s",
                 target,
-                f"{note}; values of {len(VALUE)} bytes, in memory; {NODES} nodes, one process each, {callers} caller(s) "
-                "in one of them; reference: a bare batched MessagePack echo over TCP to one process",
+                f"{note}; values of {len(VALUE)} bytes, in memory; {NODES} nodes, each a process, {callers} caller(s) "
+                "in one; reference: a bare batched MessagePack echo over TCP to one process",
                 [rates(side) for side in turns],
                 latencies(*turns),
             )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from roost.otp import GenServer
+import msgspec
+
+from roost.otp import GenServer, info
 from roost.web.app import Roost
 
 # Any: scopes and messages of ASGI are open dicts by its specification.
@@ -28,6 +30,23 @@ class Sulking(GenServer):
         raise ValueError("not today")
 
 
+class Tick(msgspec.Struct, frozen=True):
+    """Time to crash."""
+
+
+class Fragile(GenServer):
+    """A child that starts, and crashes, for ever."""
+
+    def init(self) -> None:
+        self.send_after(0.0, Tick())
+
+    @info
+    def tick(self, message: Tick) -> None:
+        """Crash."""
+        raise ValueError("once more")
+
+
 app = Roost("hello", web=hello)
 sulking = Roost("sulking", web=hello, children=[Sulking.child(name="sulking")])
+fragile = Roost("fragile", web=hello, children=[Fragile.child(name="fragile")])
 number = 7

@@ -148,6 +148,16 @@ async def test_a_child_that_does_not_start_is_a_crash_that_says_why(tmp_path: Pa
     assert "ValueError: not today" in text
 
 
+async def test_a_node_whose_parts_crash_again_and_again_ends(tmp_path: Path) -> None:
+    async with node(alone(), "tests.ops.apps:fragile", tmp_path) as held:
+        assert isinstance(await held.word(), Ready)
+        code, text = await held.end()
+    assert code == 1
+    assert "ValueError: once more" in text
+    assert "its parts crash again and again" in text.splitlines()[-1]
+    assert list((tmp_path / "roost").iterdir()) == []
+
+
 async def test_a_wrong_setting_is_one_line_without_a_launcher(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,

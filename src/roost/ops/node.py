@@ -2,7 +2,7 @@
 
 It stops in order on SIGTERM, and when its launcher is gone: sockets are drained, what runs is finished, exit code 0.
 With a wrong setting, or an application that cannot be loaded, it says one line, to its launcher when it has one, and
-exits with 2; an application that crashes while it starts shows its traceback and exits with 1.
+exits with 2. An application that crashes while it starts, or again and again later, shows why and exits with 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import uvloop
 
 from roost.config import Config
-from roost.errors import ConfigError, RoostError
+from roost.errors import ConfigError, ProcessDown, RoostError
 from roost.ops.console import console_child
 from roost.ops.leash import NodeEnd, Ready, Refused
 from roost.ops.logs import configure_logs
@@ -53,7 +53,7 @@ def main() -> None:
             leash.say(Refused(error.setting, error.reason))
         sys.exit(2)
     except RoostError as error:
-        logger.error("%s cannot start: %s", os.environ.get("ROOST_NAME", "the node"), error)
+        logger.error("%s", error)
         sys.exit(1)
 
 
@@ -79,11 +79,13 @@ async def _live(app: Roost, config: Config, leash: NodeEnd | None) -> None:
     try:
         running = await app.boot(config, runtime)
     except OSError as error:
-        raise ConfigError(config.name, f"cannot start: {error.strerror or error}") from None
+        raise ConfigError(config.name, error.strerror or str(error)) from None
     folder = RunFolder(run_folder(os.environ))
     try:
         with running.node.entered():
             console = await Supervisor.start([console_child(running.node, tuple)], name="console-supervisor")
+            given_up = Supervisor.whereis("root").down()
+            given_up.add_done_callback(lambda _: stop.set())
         _leave_word(folder, config, runtime)
         gc.freeze()
         if leash is not None:
@@ -91,6 +93,9 @@ async def _live(app: Roost, config: Config, leash: NodeEnd | None) -> None:
         await stop.wait()
         folder.remove(os.getpid())
         await console.stop("shutdown")
+        if given_up.done():
+            raise ProcessDown(config.name, f"its parts crash again and again ({given_up.result().reason})")
+        given_up.cancel()
     finally:
         folder.remove(os.getpid())
         await running.stop()

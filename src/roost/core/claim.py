@@ -1,9 +1,10 @@
 """Claim: which node takes which partitions when a cluster is born.
 
 Dealing in turn gives every node the same share, and puts neighbouring partitions on different nodes. Only where the
-ring closes may one node come too close to itself (Riak Core's tail violation, such as 16 partitions for 5 nodes). A
-preference list skips a node that it names already, so its copies stay apart even then, but one node would carry more
-of them; exchanging owners mends that and leaves the shares as they are.
+ring closes may one node come too close to itself (Riak Core's tail violation, such as 16 partitions for 5 nodes); as
+there, some rounds are shortened so that the last one ends in its place, and what is left in small rings is mended by
+exchanging owners. A preference list skips a node that it names already, so its copies stay apart in any case; this is
+about every node carrying its share of them.
 
 Invariant: the numbers of partitions of two nodes differ by at most one, and the result depends on nothing but the
 names and the size.
@@ -34,12 +35,26 @@ def claim(members: tuple[str, ...], size: int) -> Ring:
     if not members or len(set(members)) != len(members):
         raise ValueError("a ring needs members with different names")
     names = tuple(sorted(members))
-    owners = [position % len(names) for position in range(size)]
+    owners = _deal(len(names), size)
     reach = min(TARGET_N, len(names))
     for position in range(size):
         if crowding(owners, position, reach):
             _mend(owners, position, reach)
     return Ring(names, tuple(owners))
+
+
+def _deal(count: int, size: int) -> list[int]:
+    """Rounds of all nodes in turn; the last ones leave out a node each, so that together they fill the ring.
+
+    The nodes that are left out ascend, so nobody's turn comes more than one place early, and a whole first round makes
+    that hold where the ring closes, too.
+    """
+    rounds = -(-size // count)
+    gaps = rounds * count - size
+    if gaps > rounds:  # a small ring of many nodes
+        return [position % count for position in range(size)]
+    whole = rounds - gaps
+    return [node for turn in range(rounds) for node in range(count) if node != turn - whole]
 
 
 def crowding(owners: Sequence[int], position: int, reach: int) -> int:

@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from roost.live.channel import Channel as Channel
+    from roost.live.channel import event as event
     from roost.otp import Child as Child
     from roost.otp import Down as Down
     from roost.otp import Exit as Exit
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from roost.otp import cast as cast
     from roost.otp import info as info
     from roost.otp import send as send
+    from roost.web.app import Roost as Roost
+    from roost.web.socket import ConnectInfo as ConnectInfo
+    from roost.web.socket import Socket as Socket
 
 __version__: Final = "0.1.0"
 
@@ -31,6 +36,11 @@ _HOME: Final = {
     "cast": "roost.otp",
     "info": "roost.otp",
     "send": "roost.otp",
+    "Channel": "roost.live.channel",
+    "event": "roost.live.channel",
+    "Roost": "roost.web.app",
+    "ConnectInfo": "roost.web.socket",
+    "Socket": "roost.web.socket",
 }
 """Where each public name lives."""
 

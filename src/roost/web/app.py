@@ -18,9 +18,14 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from roost.cluster.coordinator import VnodeRing
 from roost.cluster.node import Node
+from roost.cluster.vnode import CommandT, ReplyT, Vnode
 from roost.config import Address, Config
+from roost.data.kv import Bucket, Kv
+from roost.data.kv_vnode import Merge
 from roost.errors import ConfigError, StartFailed
+from roost.limits import REPLICAS
 from roost.live.presence import Presence
 from roost.live.pubsub import PubSub
 from roost.otp import Child
@@ -29,6 +34,7 @@ from roost.runtime.disk import FolderDisk
 from roost.web.answer import Receive, Scope, Send, refuse
 from roost.web.connection import Live
 from roost.web.endpoint import SocketEndpoint
+from roost.web.kv import AppRing, KeyValue
 from roost.web.lifespan import Lifespan, live
 from roost.web.serving import Application, WebServer
 from roost.web.socket import Socket
@@ -46,6 +52,9 @@ class RunningApp:
 
     Attributes:
         node: the node.
+        kv: its part of the store.
+        buckets: the buckets of the application, by name.
+        rings: the rings of vnodes of the application, by name.
         live: its topics and presences.
         address: where it serves the web itself; None under another server.
     """
@@ -54,6 +63,9 @@ class RunningApp:
         self, node: Node, live: Live, sockets: Mapping[str, SocketEndpoint], stopped: Callable[[RunningApp], None]
     ) -> None:
         self.node = node
+        self.kv = Kv(node)
+        self.buckets: dict[str, Bucket] = {}
+        self.rings: dict[str, VnodeRing[Any, Any]] = {}
         self.live = live
         self.address: Address | None = None
         self._sockets = sockets
@@ -125,8 +137,52 @@ class Roost:
         self.children = tuple(children)
         self.sockets = {_clean(path): kind for path, kind in (sockets or {}).items()}
         self.web = web
+        self._buckets: dict[str, Callable[[Kv], Bucket]] = {}
+        self._rings: dict[str, type[Vnode[Any, Any]]] = {}
         self._running: dict[Node, RunningApp] = {}
         self._only: RunningApp | None = None
+
+    # What the application is made of
+
+    def kv(
+        self,
+        name: str,
+        *,
+        n: int = REPLICAS,
+        r: int | None = None,
+        w: int | None = None,
+        merge: Merge | None = None,
+        durable: bool | None = None,
+    ) -> KeyValue:
+        """Declare a bucket of the store; to be said before the application starts.
+
+        Args:
+            name: what it is called; every node must declare it alike.
+            n: on how many nodes each value is kept; on all, in a cluster of fewer.
+            r: how many must answer a read; more than half of n when not given.
+            w: how many must store a write; more than half of n when not given.
+            merge: makes one value of concurrent ones, whatever their order; without it a read of them raises Conflict.
+            durable: whether a write counts only when it is on disk; whether there is a data folder when not given.
+
+        Raises:
+            ConfigError: when a bucket of this name is declared already.
+        """
+        if name in self._buckets:
+            raise ConfigError("kv", f"the bucket {name!r} is declared twice")
+        self._buckets[name] = lambda kv: kv.bucket(name, n=n, r=r, w=w, merge=merge, durable=durable)
+        return KeyValue(self.running, name)
+
+    def ring(self, kind: type[Vnode[CommandT, ReplyT]], name: str | None = None) -> AppRing[CommandT, ReplyT]:
+        """Declare a ring of vnodes of your own; to be said before the application starts.
+
+        Raises:
+            ConfigError: when a ring of this name is declared already.
+        """
+        name = name or kind.__name__
+        if name in self._rings:
+            raise ConfigError("ring", f"the ring {name!r} is declared twice")
+        self._rings[name] = kind
+        return AppRing(self.running, kind, name)
 
     # Life
 
@@ -156,6 +212,10 @@ class Roost:
             context = copy_context()
         sockets = {path + "/websocket": SocketEndpoint(kind, services, context) for path, kind in self.sockets.items()}
         running = RunningApp(node, services, sockets, self._forget)
+        for name, make in self._buckets.items():
+            running.buckets[name] = make(running.kv)
+        for name, vnode in self._rings.items():
+            running.rings[name] = VnodeRing(node, vnode, name)
         self._running[node] = self._only = running
         for child in self.children:
             node.add_child(child)

@@ -1,7 +1,9 @@
 """Which pages may open a socket: the ones of the same host, unless others are named.
 
-A browser sends cookies along to any socket, whatever page opens it, and only tells in `Origin` which page that was:
-to let every page in is cross-site WebSocket hijacking. Programs that are not browsers send no Origin and are let in.
+A browser sends cookies along to any socket, whatever page opens it, and only tells in `Origin` which page that was: to
+let every page in is cross-site WebSocket hijacking. The port does not matter, as it does not for cookies: the nodes of
+one machine differ in nothing else, and a page goes on with another node when its own has died. Programs that are not
+browsers send no Origin and are let in.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ def is_welcome(origin: str | None, host: str | None, scheme: str, allowed: Seque
     if any(theirs == _place(other) for other in allowed):
         return True
     ours = None if host is None else _place(f"{scheme}://{host}")
-    return ours is not None and theirs[1:] == ours[1:]
+    return ours is not None and theirs[1] == ours[1]
 
 
 def _place(url: str) -> tuple[str, str, int] | None:

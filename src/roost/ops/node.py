@@ -83,7 +83,7 @@ async def _live(app: Roost, config: Config, leash: NodeEnd | None) -> None:
     folder = RunFolder(run_folder(os.environ))
     try:
         with running.node.entered():
-            console = await Supervisor.start([console_child(running.node, tuple)], name="console-supervisor")
+            console = await Supervisor.start([console_child(running.node, running.kv.handoffs.status)], name="console-supervisor")
             given_up = Supervisor.whereis("root").down()
             given_up.add_done_callback(lambda _: stop.set())
         _leave_word(folder, config, runtime)

@@ -21,7 +21,7 @@ class DemoSocket(Socket):
         self.rooms = rooms
 
 
-app = Roost(
+app: Roost = Roost(
     "demo",
     children=[RingWatch.child(lambda: app.running().live.pubsub)],
     sockets={"/socket": DemoSocket},

@@ -1,4 +1,4 @@
-"""The story of one process: started, asked, told, timed, ended."""
+"""The story of one process that is asked and told."""
 
 from __future__ import annotations
 
@@ -15,127 +15,11 @@ from roost.errors import (
     NotSendable,
     Overloaded,
     ProcessDown,
-    Refusal,
-    StartFailed,
 )
 from roost.limits import MAILBOX_MESSAGES_MAX, REDUCTIONS_PER_TURN
-from roost.otp import Exit, GenServer, Scheduler, call, cast, info, send
+from roost.otp import GenServer, call, info, send
 from roost.otp.reply import Reply
-
-
-class SoldOut(Refusal):
-    def __init__(self, left: int) -> None:
-        super().__init__(left)
-        self.left = left
-
-
-class Tick(msgspec.Struct, frozen=True):
-    by: int = 1
-
-
-class LongTick(Tick, frozen=True):
-    pass
-
-
-class Stray(msgspec.Struct, frozen=True):
-    pass
-
-
-class Counter(GenServer):
-    unit = "clicks"
-
-    def init(self, start: int = 0) -> None:
-        self.n = start
-        self.seen: list[str] = []
-        self.gate, self.began = asyncio.Event(), asyncio.Event()
-
-    @call
-    def increment(self, by: int = 1) -> int:
-        self.n += by
-        return self.n
-
-    @call
-    async def wait(self, label: str) -> str:
-        self.seen.append(f"{label} begins")
-        self.began.set()
-        await self.gate.wait()
-        self.seen.append(f"{label} ends")
-        return label
-
-    @call
-    def note(self, label: str) -> None:
-        self.seen.append(label)
-
-    @call
-    def history(self) -> list[str]:
-        return self.seen
-
-    @call
-    def take(self, quantity: int) -> int:
-        if quantity > self.n:
-            raise SoldOut(self.n)
-        self.n -= quantity
-        return self.n
-
-    @call
-    def crash(self) -> None:
-        raise ValueError("a bug")
-
-    @call
-    async def crash_later(self) -> None:
-        await asyncio.sleep(0)
-        raise ValueError("a later bug")
-
-    @call
-    def leak(self) -> object:
-        return object()
-
-    @call
-    def finish(self) -> str:
-        self.exit("normal")
-        return "done"
-
-    @call
-    def remind(self, by: int, delay_s: float) -> None:
-        self.timer = self.send_after(delay_s, Tick(by))
-
-    @call
-    def forget(self) -> None:
-        self.timer.cancel()
-
-    @call
-    def me(self) -> Counter:
-        return self.handle
-
-    @cast
-    def reset(self, to: int = 0) -> None:
-        self.n = to
-
-    @cast
-    async def open_gate(self) -> None:
-        self.gate.set()
-
-    @cast
-    def crash_quietly(self) -> None:
-        raise ValueError("nobody asked")
-
-    @info
-    def tick(self, message: Tick) -> None:
-        self.n += message.by
-        self.gate.set()
-
-    def plain(self) -> int:
-        return self.n
-
-
-def open_gate(counter: Counter) -> None:
-    """Let the waiting handler go on, from outside of its mailbox."""
-    counter._process.server.gate.set()  # type: ignore[attr-defined]  # the test reaches into the state
-
-
-async def begun(counter: Counter) -> None:
-    """Until a `wait` has begun."""
-    await counter._process.server.began.wait()  # type: ignore[attr-defined]  # the test reaches into the state
+from tests.otp.counter import Counter, LongTick, SoldOut, Stray, Tick, begun, open_gate
 
 
 async def test_a_call_answers() -> None:
@@ -324,7 +208,7 @@ async def test_a_name_is_unique_while_its_process_lives() -> None:
 
 
 async def test_a_name_of_another_class_is_not_found() -> None:
-    await Failing.start(name="other kind", fail=False)
+    await Other.start(name="other kind")
     with pytest.raises(NoSuchProcess):
         Counter.whereis("other kind")
     assert GenServer.whereis("other kind").is_alive()
@@ -385,158 +269,42 @@ async def test_a_full_mailbox_refuses() -> None:
     await counter.stop()
 
 
-async def test_exit_in_a_handler_comes_after_its_reply() -> None:
-    counter = await Counter.start()
-    down = counter.down()
-    assert await counter.finish() == "done"
-    assert (await down).reason == "normal"
+async def test_annotations_may_name_what_is_local_to_a_function() -> None:
+    class Local(msgspec.Struct, frozen=True):
+        by: int
+
+    class Here(GenServer):
+        def init(self) -> None:
+            self.n = 0
+
+        @info
+        def got(self, message: Local) -> None:
+            self.n += message.by
+
+        @call
+        def echo(self, message: Local) -> Local:
+            self.n += 1
+            return message
+
+    here = await Here.start_link()
+    send(here, Local(4))
+    assert await here.echo(Local(2)) == Local(2)
+    assert Here.__calls__["echo"].convert([{"by": 7}], {}) == ((Local(7),), {})
+    assert Here.__calls__["echo"].returns is Local
 
 
-async def test_down_of_a_dead_process_says_noproc() -> None:
-    counter = await Counter.start()
-    first = counter.down()
-    await counter.stop("shutdown")
-    assert (await first).reason == "shutdown"
-    down = await counter.down()
-    assert (down.process, down.reason) == (counter, "noproc")
+async def test_an_info_handler_that_names_no_class_shows_at_the_start() -> None:
+    class Vague(GenServer):
+        @info
+        def got(self, message: object) -> None:
+            pass
+
+    with pytest.raises(TypeError, match=r"@info Vague.got must take one argument, annotated with the class"):
+        await Vague.start()
 
 
-class Failing(GenServer):
-    def init(self, fail: bool = True) -> None:
-        if fail:
-            raise OSError("no disk")
-
-
-class FailingLater(GenServer):
-    async def init(self) -> None:
-        await asyncio.sleep(0)
-        raise OSError("no disk")
-
-
-@pytest.mark.parametrize("kind", [Failing, FailingLater])
-async def test_an_init_that_raises_fails_the_start(kind: type[GenServer]) -> None:
-    with pytest.raises(StartFailed, match="did not start: OSError: no disk") as failed:
-        await kind.start_link(name="stillborn")
-    assert isinstance(failed.value.__cause__, OSError)
-    with pytest.raises(NoSuchProcess):
-        kind.whereis("stillborn")
-    assert not Scheduler.current().processes
-
-
-class Slow(GenServer):
-    async def init(self, gate: asyncio.Event) -> None:
-        await gate.wait()
-        self.ready = True
-
-    @call
-    def is_ready(self) -> bool:
-        return self.ready
-
-
-async def test_mail_that_arrives_during_init_waits_for_its_end() -> None:
-    gate = asyncio.Event()
-    starting = asyncio.ensure_future(Slow.start(gate, name="slow"))
-    await asyncio.sleep(0)
-    asking = asyncio.ensure_future(Slow.whereis("slow").is_ready())
-    await asyncio.sleep(0)
-    assert not asking.done()
-    gate.set()
-    await starting
-    assert await asking
-
-
-async def test_a_start_that_is_given_up_leaves_nothing() -> None:
-    starting = asyncio.ensure_future(Slow.start(asyncio.Event(), name="slow"))
-    await asyncio.sleep(0)
-    starting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await starting
-    assert not Scheduler.current().processes
-    await asyncio.sleep(0)
-
-
-async def test_a_process_killed_in_init_fails_the_start() -> None:
-    starting = asyncio.ensure_future(Slow.start(asyncio.Event(), name="slow"))
-    await asyncio.sleep(0)
-    Slow.whereis("slow").exit("kill")
-    with pytest.raises(StartFailed, match="killed"):
-        await starting
-
-
-async def test_a_timer_sends_to_its_process_and_dies_with_it() -> None:
-    counter = await Counter.start()
-    await counter.remind(5, 0.001)
-    await counter._process.server.gate.wait()  # type: ignore[attr-defined]  # the tick opens it
-    assert await counter.increment(0) == 5
-    await counter.remind(7, 60.0)
-    await counter.forget()
-    await counter.remind(7, 60.0)
-    process = counter._process
-    assert process.ties is not None
-    (timer,) = process.ties.timers
-    await counter.stop()
-    handle = timer._timer
-    assert isinstance(handle, asyncio.TimerHandle)
-    assert handle.cancelled()
-
-
-class Worker(GenServer):
-    def init(self) -> None:
-        self.events: list[str] = []
-
-    @call
-    def begin(self, fail: bool = False) -> None:
-        self.activity(self._work(fail), "working")
-
-    async def _work(self, fail: bool) -> None:
-        if fail:
-            raise ValueError("work went wrong")
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await asyncio.sleep(0)
-            FINISHED.append("work cancelled and finished")
-
-    async def terminate(self, reason: object) -> None:
-        await asyncio.sleep(0)
-        FINISHED.append(f"terminate {reason}")
-
-
-FINISHED: list[str] = []
-
-
-async def test_an_activity_ends_before_its_process_has_ended() -> None:
-    FINISHED.clear()
-    worker = await Worker.start()
-    await worker.begin()
-    await asyncio.sleep(0)
-    await worker.stop()
-    assert FINISHED == ["work cancelled and finished", "terminate normal"]
-
-
-async def test_a_crash_of_an_activity_is_a_crash_of_the_process(caplog: pytest.LogCaptureFixture) -> None:
-    FINISHED.clear()
-    worker = await Worker.start()
-    down = worker.down()
-    await worker.begin(fail=True)
-    reason = (await down).reason
-    assert isinstance(reason, ValueError)
-    assert FINISHED == ["terminate work went wrong"]
-    assert "crashed in working" in caplog.text
-
-
-class Trapper(GenServer):
-    def init(self) -> None:
-        self.trap_exits()
-        self.exits: list[Exit] = []
-
-    @info
-    def gone(self, exit: Exit) -> None:
-        self.exits.append(exit)
-
-    @call
-    def seen(self) -> list[str]:
-        return [str(exit.reason) for exit in self.exits]
+class Other(GenServer):
+    """A process of another class."""
 
 
 class Derived(Counter):

@@ -82,6 +82,18 @@ class Node(GenServer):
         self.unanswered = other.block()
 
     @call
+    async def start_asking(self) -> str:
+        try:
+            await Asking.start_link(self.handle)
+        except StartFailed as error:
+            return type(error.__cause__).__name__
+        return "it lives"
+
+    @call
+    async def stop_other(self, other: Node) -> None:
+        await other.stop()
+
+    @call
     async def start_failing(self) -> str:
         try:
             await Stillborn.start_link()
@@ -111,6 +123,11 @@ class Node(GenServer):
 
     def terminate(self, reason: Reason) -> None:
         TERMINATED.append((self.handle, str(reason)))
+
+
+class Asking(GenServer):
+    async def init(self, parent: Node) -> None:
+        await parent.told()
 
 
 class Stillborn(GenServer):
@@ -403,3 +420,31 @@ async def test_what_a_cancelled_handler_raises_at_its_end_is_not_lost(caplog: py
     with pytest.raises(ProcessDown, match="bored"):
         await failing
     assert "crashed in the end of fail_at_the_end: ValueError: in finally" in caplog.text
+
+
+async def test_an_init_that_asks_who_waits_for_it_is_a_cycle() -> None:
+    node = await Node.start()
+    assert await node.start_asking() == "CallCycle"
+
+
+async def test_stopping_who_waits_for_the_one_that_stops_it_is_a_cycle() -> None:
+    a, b = await Node.start(), await Node.start()
+    blocked = asyncio.ensure_future(b.block())
+    await inside(b).entered.wait()
+    stopping = asyncio.ensure_future(a.stop_other(b))
+    await asyncio.sleep(0)
+    while not (a._process.ties and a._process.ties.waits):  # noqa: ASYNC110  # until it waits
+        await asyncio.sleep(0)
+    with pytest.raises(CallCycle):
+        await _ask_from(b, a)
+    inside(b).gate.set()
+    await asyncio.gather(blocked, stopping)
+    assert not b.is_alive()
+    with pytest.raises(CallCycle):
+        await a.stop_other(a)
+
+
+async def test_a_link_to_itself_is_nothing() -> None:
+    node = await Node.start()
+    await node.link_to(node)
+    assert node._process.ties is None or not node._process.ties.links

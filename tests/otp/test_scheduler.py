@@ -10,8 +10,18 @@ import pytest
 from roost.errors import BadMessage, NoSuchProcess, Overloaded, ProcessDown, Refusal
 from roost.limits import MAILBOX_MESSAGES_MAX, REDUCTIONS_PER_TURN
 from roost.otp import GenServer, Scheduler, call, cast
+from roost.otp.process import SERVED_PER_TURN
 from roost.otp.reply import Reply
 from roost.runtime import Runtime
+
+
+class Elsewhere:
+    """Another world, as an argument of a call."""
+
+    __sendable__ = True
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
 
 
 class Depth(GenServer):
@@ -54,9 +64,18 @@ class Depth(GenServer):
         raise ValueError("bug")
 
     @call
+    async def at_once(self) -> None:
+        pass
+
+    @call
     async def later(self, value: int) -> int:
         await asyncio.sleep(0)
         return value
+
+    @call
+    async def start_in(self, world: Elsewhere) -> Depth:
+        with world.scheduler.entered():
+            return await Depth.start_link()
 
     @call
     def whose_world(self) -> str:
@@ -152,6 +171,40 @@ def test_each_loop_has_its_own_default_world() -> None:
     assert first[0] is not second[0]
 
 
+def test_the_world_of_a_closed_loop_is_forgotten() -> None:
+    async def worlds() -> list[asyncio.AbstractEventLoop]:
+        Scheduler.current()
+        return list(Scheduler._by_loop)
+
+    asyncio.run(worlds())
+    assert len(asyncio.run(worlds())) == 1
+
+
+async def test_a_process_that_is_started_in_another_world_is_not_linked_to_its_starter() -> None:
+    starter = await Depth.start()
+    there = await starter.start_in(Elsewhere(Scheduler(Runtime.real(), "there")))
+    starter.exit("bored")
+    assert not starter.is_alive()
+    assert there.is_alive()
+
+
+async def test_a_flood_of_async_handlers_that_never_wait_lets_others_run() -> None:
+    server = await Depth.start()
+    loop, turned = asyncio.get_running_loop(), 0
+    flood = asyncio.gather(*(server.at_once() for _ in range(1_000)))
+
+    def turn() -> None:
+        nonlocal turned
+        turned += 1
+        if not flood.done():
+            loop.call_soon(turn)
+
+    turn()
+    await flood
+    await asyncio.sleep(0)
+    assert turned > 1_000 / SERVED_PER_TURN
+
+
 async def test_worlds_are_apart() -> None:
     a, b = Scheduler(Runtime.real(), "a"), Scheduler(Runtime.real(), "b")
     with a.entered():
@@ -224,6 +277,27 @@ async def test_a_delivered_sync_call_is_served_inline_without_a_task() -> None:
     process.scheduler.deliver_call(process, process.calls["serve"], ("x",), {}, lambda value, _: answers.append(value))
     assert answers == [1]
     assert await server.serve("y") == 2
+
+
+async def test_delivered_calls_use_up_the_budget_like_any_other() -> None:
+    server = await Depth.start()
+    process = server._process
+    before = process.scheduler.reductions
+    for _ in range(3):
+        process.scheduler.deliver_call(process, process.calls["serve"], ("x",), {}, lambda value, error: None)
+    assert process.scheduler.reductions == before - 3
+
+
+async def test_delivered_calls_are_answered_in_the_order_in_which_they_came() -> None:
+    server = await Depth.start()
+    process, answers = server._process, list[object]()
+    server.tell("so that they are queued")
+    for _ in range(4):
+        process.scheduler.deliver_call(
+            process, process.calls["serve"], ("x",), {}, lambda value, error: answers.append(value)
+        )
+    await server.total()
+    assert answers == [2, 3, 4, 5]
 
 
 async def test_a_receiver_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:

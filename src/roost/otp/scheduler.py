@@ -67,8 +67,6 @@ class Scheduler:
         # A copy, not an empty one: what surrounds a node (whose life it is, in a simulation) goes on in its processes.
         self._context = copy_context()
         self._context.run(_current.set, self)
-        self._context.run(_owner.set, None)
-        self._context.run(_handling.set, None)
 
     @classmethod
     def current(cls) -> Scheduler:
@@ -116,7 +114,7 @@ class Scheduler:
         """
         if not kind.__init_async__:
             return self.start_now(kind, args, kwargs, name, link=link)
-        process, parent = self._new(kind, name), _owner.get() if link else None
+        process, parent = self._new(kind, name), self._starter() if link else None
         try:
             self._tie_to_parent(process, parent)
             await self._init_async(process, *_handed_over(args, kwargs))
@@ -138,7 +136,7 @@ class Scheduler:
         link: bool,
     ) -> ServerT:
         """Start a process whose `init` is sync, without giving up the turn; otherwise as `start`."""
-        process, parent = self._new(kind, name), _owner.get() if link else None
+        process, parent = self._new(kind, name), self._starter() if link else None
         try:
             self._tie_to_parent(process, parent)
             args, kwargs = _handed_over(args, kwargs)
@@ -151,6 +149,11 @@ class Scheduler:
             raise StartFailed(str(process), explain(error)) from error
         self._started(process)
         return typed("ServerT", process.handle)
+
+    def _starter(self) -> Process | None:
+        """The process of this world that runs right now, in a handler or an activity."""
+        owner = _owner.get()
+        return owner if owner is not None and owner.scheduler is self else None
 
     def _tie_to_parent(self, process: Process, parent: Process | None) -> None:
         if parent is None:

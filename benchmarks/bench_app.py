@@ -1,16 +1,18 @@
-"""Our side of the benchmarks with sockets: one channel that repeats to its topic what it hears.
+"""Our side of the benchmarks: a channel that repeats to its topic what it hears, a process that counts, a bucket.
 
 Run by `python -m roost.ops.node benchmarks.bench_app:app`, as `roost run` does.
 """
 
 from __future__ import annotations
 
+from benchmarks.local_call import Counter
 from roost.live.channel import Channel, Payload, event
 from roost.web.app import Roost
 from roost.web.socket import Socket
 
 TOPIC = "bench:room"
 EVENT = "new_msg"
+COUNTER = "counter"
 
 
 class EchoChannel(Channel, topic="bench:*"):
@@ -28,4 +30,5 @@ class BenchSocket(Socket):
     channels = (EchoChannel,)
 
 
-app = Roost("benchmark", sockets={"/socket": BenchSocket})
+app = Roost("benchmark", children=[Counter.child(name=COUNTER)], sockets={"/socket": BenchSocket})
+store = app.kv("benchmark", n=3, r=2, w=2)

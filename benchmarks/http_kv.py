@@ -14,7 +14,7 @@ from functools import partial
 from benchmarks.callers import Sample, latencies, rates
 from benchmarks.http_load import CONNECTIONS, Load, fill, generator, press
 from benchmarks.line import Bound, Line, middle
-from benchmarks.nodes import nodes
+from benchmarks.nodes import DEMO, nodes
 from benchmarks.peers import fastapi_redis
 from benchmarks.rounds import Plan, alternate
 
@@ -29,7 +29,7 @@ async def run(plan: Plan) -> list[Line]:
     """Measure."""
     lines: list[Line] = []
     window_s = plan.window_s(WINDOW_S)
-    async with nodes(3) as servers, fastapi_redis(WORKERS) as (port, shared_port):
+    async with nodes(3, DEMO) as servers, fastapi_redis(WORKERS) as (port, shared_port):
         our_ports = [server.port for server in servers]
         await fill(our_ports, "read-", KEYS)
         await fill([port], "read-", KEYS)

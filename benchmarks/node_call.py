@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from benchmarks.bench_app import COUNTER
 from benchmarks.callers import closed_loop, latencies, rates
+from benchmarks.cluster import cluster
 from benchmarks.echo import echo
 from benchmarks.line import Bound, Line
 from benchmarks.local_call import Counter
-from benchmarks.member import COUNTER, cluster
 from benchmarks.rounds import Plan, alternate
 
 WINDOW_S = 1.5
@@ -23,8 +24,8 @@ async def run(plan: Plan) -> list[Line]:
     """Measure."""
     window_s = plan.window_s(WINDOW_S)
     lines: list[Line] = []
-    async with cluster(2) as kv, echo() as client:
-        (peer,) = (name for name in kv.node.membership.up() if name != kv.node.name)
+    async with cluster(2) as node, echo() as client:
+        (peer,) = (name for name in node.membership.up() if name != node.name)
         counter = Counter.whereis(COUNTER, node=peer)
         for callers, name, target in (
             (1, "node_call", Bound("p50_us", "<=", 110)),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from benchmarks.child import child, free_port, listening, python
+from benchmarks.child import child, free_port, listening
 from benchmarks.http_load import connections
 from benchmarks.line import Bound, Line
-from benchmarks.nodes import APP, settings
+from benchmarks.nodes import DEMO, processes, serving, settings
 from benchmarks.peers import uvicorn
 from benchmarks.rounds import Plan, alternate
 
@@ -15,11 +15,10 @@ from benchmarks.rounds import Plan, alternate
 async def ours() -> float:
     """Seconds until a node alone answers a write to its store."""
     (config,) = settings(1)
-    assert config.web is not None
     before = perf_counter()
-    async with child(python("roost.ops.node", APP), config.to_env()) as process:
-        await listening(config.web.port, process)
-        async with connections([config.web.port], 1) as (connection,):
+    async with processes([config], DEMO) as (server,):
+        await serving([server])
+        async with connections([server.port], 1) as (connection,):
             await connection.ask("PUT", "/api/store/first?n=1&w=1", b"{}")
         return perf_counter() - before
 

@@ -12,6 +12,8 @@ from benchmarks.peers import Server
 from roost.config import Address, Config, Seed
 
 APP = "benchmarks.bench_app:app"
+DEMO = "roost.demo.app:app"
+"""The demo: its store answers over HTTP."""
 COOKIE = b"benchmark"
 
 
@@ -28,17 +30,28 @@ def settings(count: int) -> tuple[Config, ...]:
 
 
 @asynccontextmanager
-async def nodes(count: int, app: str = APP) -> AsyncIterator[Sequence[Server]]:
-    """A cluster of `count` nodes that serve `app`, all of them up for each other."""
-    configs = settings(count)
+async def processes(configs: Sequence[Config], app: str = APP) -> AsyncIterator[Sequence[Server]]:
+    """Nodes in processes of their own, that have just been started."""
     async with AsyncExitStack() as stack:
         servers: list[Server] = []
         for config in configs:
             assert config.web is not None
             process = await stack.enter_async_context(child(python("roost.ops.node", app), config.to_env()))
             servers.append(Server(config.web.port, process))
-        for server in servers:
-            await listening(server.port, server.process)
+        yield servers
+
+
+async def serving(servers: Sequence[Server]) -> None:
+    """Wait until all of them listen for browsers."""
+    for server in servers:
+        await listening(server.port, server.process)
+
+
+@asynccontextmanager
+async def nodes(count: int, app: str = APP) -> AsyncIterator[Sequence[Server]]:
+    """A cluster of `count` nodes that serve `app`; the store of more than one is ready on all of them."""
+    async with processes(settings(count), app) as servers:
+        await serving(servers)
         if count > 1:
             await _all_up([server.port for server in servers])
         yield servers

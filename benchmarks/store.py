@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from benchmarks.bench_app import store
 from benchmarks.callers import closed_loop, latencies, rates
 from benchmarks.child import Failed
+from benchmarks.cluster import cluster
 from benchmarks.echo import EchoClient, echo
 from benchmarks.line import Bound, Line
-from benchmarks.member import cluster
 from benchmarks.rounds import Plan, alternate
-from roost.data.kv import Bucket
 
 NODES = 3
 KEYS = 10_000
@@ -26,19 +26,18 @@ WINDOW_S = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A bucket of three copies, and an echo to compare it with."""
+    """The bucket of `bench_app`, and an echo to compare it with."""
 
-    bucket: Bucket
     echo: EchoClient
     fresh: itertools.count[int]
 
     async def put(self) -> None:
         """Write a key that is new to two of three nodes, or more."""
-        await self.bucket.put(f"write-{next(self.fresh)}", VALUE, n=NODES, w=2)
+        await store.put(f"write-{next(self.fresh)}", VALUE, n=NODES, w=2)
 
     async def get(self) -> None:
         """Read one of the keys that were written before from two of three nodes, or more."""
-        found = await self.bucket.get(f"read-{random.randrange(KEYS)}", n=NODES, r=2)
+        found = await store.get(f"read-{random.randrange(KEYS)}", n=NODES, r=2)
         if found is None or found.value != VALUE:
             raise Failed(f"a value was lost: {found}")
 
@@ -48,7 +47,7 @@ class Bench:
 
         async def writer() -> None:
             for number in numbers:
-                await self.bucket.put(f"read-{number}", VALUE, n=NODES, w=NODES)
+                await store.put(f"read-{number}", VALUE, n=NODES, w=NODES)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(50):
@@ -58,8 +57,8 @@ class Bench:
 @asynccontextmanager
 async def bench() -> AsyncIterator[Bench]:
     """Three nodes of three processes, the first one here, and the echo."""
-    async with cluster(NODES) as kv, echo() as client:
-        yield Bench(kv.bucket("benchmark", n=NODES, r=2, w=2), client, itertools.count())
+    async with cluster(NODES), echo() as client:
+        yield Bench(client, itertools.count())
 
 
 async def measure(

@@ -7,10 +7,12 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from roost.limits import BODY_BYTES_MAX, KEY_BYTES_MAX
@@ -45,12 +47,14 @@ def assert_refused(answer: Answer, status: int, code: str) -> dict[str, object]:
     return answer.body
 
 
-def test_every_node_answers_a_ping_with_a_partition(cluster: Cluster) -> None:
+def test_every_node_answers_a_ping_with_a_partition_and_its_owner(cluster: Cluster) -> None:
+    ring = ask(cluster, "a", "GET", "/api/ring").body
     for node in cluster.names():
         answer = ask(cluster, node, "GET", "/api/ping")
         assert answer.status == 200
-        assert answer.body["node"] == f"{node}@{HOST}"
-        assert cast(int, answer.body["pong"]) in range(64)
+        owners, members = (cast(list[object], ring[name]) for name in ("owners", "members"))
+        owner = cast(dict[str, object], members[cast(int, owners[cast(int, answer.body["pong"])])])
+        assert answer.body["node"] == owner["name"]
 
 
 def test_what_one_node_stores_every_node_returns_until_it_is_deleted(cluster: Cluster) -> None:
@@ -160,12 +164,10 @@ def test_the_console_finds_the_cluster_by_itself(cluster: Cluster) -> None:
 class Guest:
     """Somebody in a chat room, over a bare WebSocket."""
 
-    def __init__(self, cluster: Cluster, node: str, topic: str, name: str) -> None:
-        address = cluster.web(node).replace("http", "ws") + "/socket/websocket?vsn=2.0.0"
-        self.connection: ClientConnection = connect(address, open_timeout=10)
+    def __init__(self, connection: ClientConnection, topic: str) -> None:
+        self.connection = connection
         self.topic = topic
         self._ref = 0
-        self.joined = self.push("phx_join", {"name": name})
 
     def push(self, event: str, payload: object) -> dict[str, object]:
         """Push an event and return its reply."""
@@ -182,30 +184,38 @@ class Guest:
                 return cast(dict[str, object], payload)
 
 
+@contextmanager
+def guest(cluster: Cluster, node: str, topic: str) -> Iterator[Guest]:
+    """A guest who has joined a room under the name "guest <node>"."""
+    address = cluster.web(node).replace("http", "ws") + "/socket/websocket?vsn=2.0.0"
+    with connect(address, open_timeout=10) as connection:
+        joined = Guest(connection, topic)
+        assert joined.push("phx_join", {"name": f"guest {node}"})["status"] == "ok"
+        yield joined
+
+
 def test_a_message_on_one_node_is_heard_on_the_others(cluster: Cluster) -> None:
-    guests = [Guest(cluster, node, "room:plain", f"guest {node}") for node in cluster.names()]
-    try:
-        assert all(guest.joined["status"] == "ok" for guest in guests)
-        assert guests[0].push("new_msg", {"body": "<b>hello</b>"}) == {"status": "ok", "response": {}}
-        for guest in guests[1:]:
-            heard = guest.wait("new_msg")
+    topic = "room:plain"
+    with guest(cluster, "a", topic) as ada, guest(cluster, "b", topic) as bo, guest(cluster, "c", topic) as cy:
+        assert ada.push("new_msg", {"body": "<b>hello</b>"}) == {"status": "ok", "response": {}}
+        for listener in (bo, cy):
+            heard = listener.wait("new_msg")
             assert (heard["body"], heard["name"], heard["node"]) == ("<b>hello</b>", "guest a", f"a@{HOST}")
-    finally:
-        for guest in guests:
-            guest.connection.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_ends_everything_in_order(tmp_path: Path, number: signal.Signals) -> None:
-    with demo(tmp_path) as cluster:
-        guest = Guest(cluster, "a", "room:end", "Ada")
+    with demo(tmp_path) as cluster, guest(cluster, "a", "room:end") as visitor:
         assert len(cluster.processes()) == 4
         stopped = cluster.stop(number)
         assert stopped.code == 0
         assert stopped.took_s <= STOP_S
         assert cluster.processes() == []
         assert "Traceback" not in cluster.output()
-        guest.connection.close()
+        with pytest.raises(ConnectionClosed) as closed:
+            visitor.wait("anything")
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
     assert roost("member-status", environ=cluster.environ).returncode == 1
 
 
@@ -228,7 +238,7 @@ def test_nothing_outlives_a_launcher_that_is_killed(tmp_path: Path) -> None:
         (["dance"], "dance"),
         (["member-status", "--format", "xml"], "--format"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], clue: str) -> None:
     if arguments[0] == "run":

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Final, Generic, Protocol, TypeVar
 
 from roost.config import Address, Config, Seed
-from roost.errors import NodeCrashed, NodeDown, SimulationUnclean
+from roost.errors import NodeCrashed, NodeDown, RoostError, SimulationUnclean
 from roost.runtime import Runtime
 from roost.sim.clock import SimClock
 from roost.sim.disk import Platter
@@ -192,7 +192,7 @@ class World(Generic[NodeT]):
         """Boot a machine that is off, and say whether its node runs: it may crash, or fail, while it boots."""
         try:
             await self.restart(name)
-        except (NodeCrashed, OSError):
+        except (RoostError, OSError):
             if self._machines[name].life is not None and self._machines[name].node is None:
                 self.crash(name, dark=False)
             return False

@@ -98,6 +98,21 @@ async def test_serves_once_it_is_ready_and_stops_in_order_on_sigterm(tmp_path: P
     assert list((tmp_path / "roost").iterdir()) == []
 
 
+async def test_is_ready_without_a_companion_that_does_not_come(tmp_path: Path) -> None:
+    configs = plan_nodes("pair", 2, free_ports(1)[0])
+    async with node(configs[0], "tests.ops.apps:app", tmp_path) as held:
+        assert isinstance(await held.word(), Ready)
+
+
+async def test_stops_at_once_while_it_waits_for_a_companion(tmp_path: Path) -> None:
+    configs = plan_nodes("pair", 2, free_ports(1)[0])
+    async with node(configs[0], "tests.ops.apps:app", tmp_path) as held:
+        assert held.process.stdout is not None
+        assert b"serves" in await held.process.stdout.readline()
+        held.process.send_signal(signal.SIGTERM)
+        assert (await held.end())[0] == 0
+
+
 async def test_stops_in_order_when_its_launcher_lets_go(tmp_path: Path) -> None:
     async with node(alone(), "tests.ops.apps:app", tmp_path) as held:
         await held.word()

@@ -13,11 +13,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 
 import uvloop
 
+from roost.cluster.node import Node
 from roost.config import Config
 from roost.errors import ConfigError, ProcessDown, RoostError
 from roost.ops.console import console_child
@@ -30,6 +31,9 @@ from roost.otp import Supervisor
 from roost.runtime import Runtime
 from roost.runtime.disk import FolderDisk
 from roost.web.app import Roost
+
+MEET_S = 2.0
+"""How long a node that serves waits for its companions before it says that it is ready."""
 
 logger = logging.getLogger("roost.node")
 
@@ -68,12 +72,17 @@ def _prepare(arguments: list[str], environ: MutableMapping[str, str]) -> tuple[R
 
 
 async def _live(app: Roost, config: Config, leash: NodeEnd | None) -> None:
-    stop = asyncio.Event()
+    stop, met = asyncio.Event(), asyncio.Event()
+
+    def halt() -> None:
+        stop.set()
+        met.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, halt)
     if leash is not None:
-        leash.watch(lambda: _abandoned(stop))
+        leash.watch(lambda: _abandoned(halt))
     disk = None if config.data is None else FolderDisk(Path(config.data))
     runtime = Runtime.real(disk)
     try:
@@ -83,12 +92,15 @@ async def _live(app: Roost, config: Config, leash: NodeEnd | None) -> None:
     folder = RunFolder(run_folder(os.environ))
     try:
         with running.node.entered():
-            console = await Supervisor.start([console_child(running.node, running.kv.handoffs.status)], name="console-supervisor")
+            console = await Supervisor.start(
+                [console_child(running.node, running.kv.handoffs.status)], name="console-supervisor"
+            )
             given_up = Supervisor.whereis("root").down()
-            given_up.add_done_callback(lambda _: stop.set())
+            given_up.add_done_callback(lambda _: halt())
         _leave_word(folder, config, runtime)
         gc.freeze()
-        if leash is not None:
+        await _meet(running.node, met)
+        if leash is not None and not stop.is_set():
             leash.say(Ready(os.getpid()))
         await stop.wait()
         folder.remove(os.getpid())
@@ -101,11 +113,26 @@ async def _live(app: Roost, config: Config, leash: NodeEnd | None) -> None:
         await running.stop()
 
 
-def _abandoned(stop: asyncio.Event) -> None:
+async def _meet(node: Node, met: asyncio.Event) -> None:
+    """Wait until every companion is up, so that "ready" means that writes find all of their replicas; not for long."""
+
+    def look(_: object = None) -> None:
+        if not node.membership.unreachable():
+            met.set()
+
+    unwatch = node.fabric.watch(look)
+    patience = node.runtime.clock.call_later(MEET_S, met.set)
+    look()
+    await met.wait()
+    patience.cancel()
+    unwatch()
+
+
+def _abandoned(halt: Callable[[], None]) -> None:
     """The launcher is gone: stop in order, or, when that takes too long, by the alarm that nobody catches."""
     logger.info("the launcher is gone: stopping")
     signal.alarm(STOP_S)
-    stop.set()
+    halt()
 
 
 def _leave_word(folder: RunFolder, config: Config, runtime: Runtime) -> None:

@@ -89,15 +89,18 @@ class Spec:
             BadMessage: when there are too many, an unknown one, or one of another type. Too few are found out by
                 the call itself.
         """
-        positional, named, rest, _ = self._types()
-        if len(args) > len(positional) and rest is None:
-            raise BadMessage(f"{self!r} takes {len(positional)} arguments, got {len(args)}")
+        positional, named, rest, _ = self._signature or self._types()
+        if len(args) > len(positional):
+            if rest is None:
+                raise BadMessage(f"{self!r} takes {len(positional)} arguments, got {len(args)}")
+            positional = positional + [rest] * (len(args) - len(positional))
         try:
-            kinds = positional + [rest] * (len(args) - len(positional)) if rest is not None else positional
-            taken: tuple[object, ...] = tuple(
-                [msgspec.convert(value, kind) for value, kind in zip(args, kinds, strict=False)]
-            )
-            return taken, {name: msgspec.convert(value, named[name]) for name, value in kwargs.items()}
+            taken: list[object] = []
+            for value, kind in zip(args, positional, strict=False):
+                taken.append(value if type(value) is kind else msgspec.convert(value, kind))
+            if not kwargs:
+                return tuple(taken), {}
+            return tuple(taken), {name: msgspec.convert(value, named[name]) for name, value in kwargs.items()}
         except msgspec.ValidationError as error:
             raise BadMessage(f"{self!r}: {error}") from error
         except KeyError as error:

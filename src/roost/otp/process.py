@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 from roost.errors import CallCycle, NotSendable, Overloaded, ProcessDown, Refusal, RoostError
 from roost.limits import MAILBOX_MESSAGES_MAX
@@ -348,16 +348,16 @@ class Process:
         """An inline call has raised: the process lives on after a refusal, else it has crashed."""
         scheduler = self.scheduler
         try:
-            if spares(error, spec):
+            if spares(error):
                 if not self.mail:
                     self.open = True
                 else:
                     scheduler.ready(self)
                 return Failed(error)
             down = self.crash(error, _show(spec, args, kwargs))
-            if not isinstance(error, Exception):
-                raise error
-            return Failed(down)
+            if isinstance(error, Exception):
+                return Failed(down)
+            raise error
         finally:
             scheduler.reductions = left
 
@@ -370,7 +370,7 @@ class Process:
         error: BaseException,
     ) -> bool:
         """A handler of queued mail has raised. Returns True when that was the end of the process."""
-        if spares(error, spec):
+        if spares(error):
             if reply is None:
                 report_lost(self, f"{_show(spec, args[1:], kwargs)} was refused: {explain(error)}")
             elif not reply.done():
@@ -558,7 +558,7 @@ class Process:
             monitor.deliver(down)
 
 
-def spares(error: BaseException, spec: Spec) -> bool:
+def spares(error: BaseException) -> TypeGuard[Exception]:
     """Whether the process lives on: the caller was refused, or his arguments do not fit the handler's signature."""
     if isinstance(error, (Refusal, NotSendable)):
         return True

@@ -32,7 +32,7 @@ class Failed:
 
     __slots__ = ("error",)
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: Exception) -> None:
         self.error = error
 
     def __await__(self) -> Generator[object, None, object]:

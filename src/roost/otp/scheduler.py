@@ -18,7 +18,7 @@ from roost.errors import NameTaken, NoSuchProcess, Overloaded, StartFailed, TooL
 from roost.limits import NAME_BYTES_MAX, REDUCTIONS_PER_TURN
 from roost.otp.crash import explain
 from roost.otp.declare import ASKED, Spec
-from roost.otp.isolation import hand_over
+from roost.otp.isolation import ATOMS, hand_over, isolate
 from roost.otp.process import Process
 from roost.otp.reply import Callback, Deadlines, ReplyTo
 from roost.runtime import Runtime
@@ -346,26 +346,38 @@ class Scheduler:
                 The error is the refusal of the handler, ProcessDown, Overloaded, or a TypeError when the arguments
                 do not fit. There is no timeout: the side that asked has one.
         """
+        left = self.reductions
+        if process.open and left > 0 and spec.kind == ASKED:
+            value, error = self._call_inline(process, spec, args, kwargs, left - 1)
+            on_reply(value, error)
+            return
         reply = Callback(on_reply)
         if not process.alive:
             reply.set_exception(process.down())
             return
-        content = ((process.server, *args), kwargs, reply, None)
-        left = self.reductions
-        if process.open and left > 0 and spec.kind == ASKED:
-            process.open = False
-            process.mail = deque((spec, content))
-            try:
-                with self.running_handler(process):
-                    process.drain(1)
-            finally:
-                self.reductions = left - 1
-                self._release()
-            return
         try:
-            process.post(spec, content)
-        except Overloaded as error:
-            reply.set_exception(error)
+            process.post(spec, ((process.server, *args), kwargs, reply, None))
+        except Overloaded as full:
+            reply.set_exception(full)
+
+    def _call_inline(
+        self, process: Process, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object], left: int
+    ) -> tuple[object, Exception | None]:
+        """Run a sync handler of an idle process now, and have `left` reductions after it."""
+        process.open = False
+        self.reductions, self.running = -1, process
+        try:
+            value = spec.function(process.server, *args, **kwargs)
+            if type(value) not in ATOMS:
+                value = isolate(value, f"reply of {spec!r}")
+        except BaseException as raised:
+            return None, process.failed_inline(spec, args, kwargs, raised, left).error
+        self.reductions = left
+        if process.mail:
+            self.ready(process)
+        else:
+            process.open = True
+        return value, None
 
     def deliver_cast(self, process: Process, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Put a cast from outside into the mailbox; lost when the process has ended.

@@ -8,6 +8,7 @@ of them every SWEEP_S, and only while there are any.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
@@ -16,7 +17,7 @@ from roost import limits
 from roost.cluster.vnode import CommandT, ReplyT, Sender, Vnode, VnodeHost
 from roost.core.quorum import Answer, Effects, PutOp, Repair, Send, check_quorum, majority
 from roost.core.ring import Replica
-from roost.errors import BadMessage, Overloaded, ProcessDown, Refusal, RoostError
+from roost.errors import Overloaded, ProcessDown, Refusal, RoostError
 from roost.otp import Child, GenServer, Reason
 from roost.runtime.clock import Timer
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from roost.cluster.node import Node
 
 
-class Operation:
+class Operation(ABC):
     """One request to several replicas.
 
     Args:
@@ -45,9 +46,9 @@ class Operation:
         self.answer: asyncio.Future[None] = operations.loop.create_future()
         self.deadline = operations.enter(self) + timeout_s
 
+    @abstractmethod
     def ask(self, replica: Replica) -> None:
-        """Send the request to one replica; exactly one `perform` follows from it. Subclasses say how."""
-        raise BadMessage("an operation that asks nobody")
+        """Send the request to one replica; exactly one reply or failure of it follows."""
 
     def repair(self, effect: Repair) -> None:
         """Write what has been found to the replicas that hold less. Only reads repair."""

@@ -285,7 +285,7 @@ class VnodeHost(Generic[VnodeT]):
     def _end(self, partition: int, cell: _Cell[VnodeT], reason: str) -> None:
         vnode, cell.vnode = cell.vnode, None
         waiting, cell.waiting = cell.waiting, {}
-        for sender in waiting:
+        for sender in list(waiting):
             sender.reply(ProcessDown(f"{self._kind.__name__} {partition} on {self._node.name}", reason))
         if vnode is not None:
             try:

@@ -50,8 +50,8 @@ class Operation(ABC):
     def ask(self, replica: Replica) -> None:
         """Send the request to one replica; exactly one reply or failure of it follows."""
 
-    def repair(self, effect: Repair) -> None:
-        """Write what has been found to the replicas that hold less. Only reads repair."""
+    def repair(self, effect: Repair) -> None:  # noqa: B027  # only reads repair
+        """Write what has been found to the replicas that hold less."""
 
     def perform(self, effects: Effects) -> None:
         """Do what has been decided."""

@@ -119,13 +119,19 @@ class Handoffs:
                 known.not_before = clock.now() + pause_s * self._node.runtime.entropy.uniform(0.5, 1.0)
                 logger.info("%s: partition %d stays here: %s", self._node.name, partition, error)
             else:
-                del self._tries[partition]
+                self._tries.pop(partition, None)
 
     def retry_soon(self, node: str) -> None:
         """A node is up: what belongs to it need not wait any longer."""
         for partition, known in self._tries.items():
             if self._node.ring.owner(partition) == node:
                 known.not_before = 0.0
+
+    def pause_s(self) -> float:
+        """How long until something should be tried again."""
+        now = self._node.runtime.clock.now()
+        waits = [known.not_before - now for known in self._tries.values() if known.not_before > now]
+        return min([limits.HANDOFF_LOOK_S, *waits])
 
     def _strays(self) -> dict[int, int]:
         ring, here = self._node.ring, self._node.name
@@ -153,7 +159,7 @@ class _Look(msgspec.Struct, frozen=True):
 
 
 class HandoffManager(GenServer):
-    """Looks for data that belongs elsewhere: when a node comes up, and every HANDOFF_LOOK_S."""
+    """Looks for data that belongs elsewhere: when a node comes up, when one is tried again, every HANDOFF_LOOK_S."""
 
     def init(self, handoffs: Handoffs, node: Node) -> None:
         self.trap_exits()
@@ -163,29 +169,21 @@ class HandoffManager(GenServer):
         def seen(event: PeerUp | PeerDown) -> None:
             if isinstance(event, PeerUp):
                 handoffs.retry_soon(event.node)
-                send(me, _Now())
+                send(me, _Look())
 
+        self._next = self.send_after(limits.HANDOFF_LOOK_S, _Look())
         self._unwatch = node.fabric.watch(seen)
-        self.send_after(limits.HANDOFF_LOOK_S, _Look())
 
     @info
     async def look(self, message: _Look) -> None:
         """Give back what can be given back."""
+        self._next.cancel()
         await self._handoffs.give_back()
-        self.send_after(limits.HANDOFF_LOOK_S, message)
-
-    @info
-    async def now(self, message: _Now) -> None:
-        """A node has come up."""
-        await self._handoffs.give_back()
+        self._next = self.send_after(self._handoffs.pause_s(), message)
 
     def terminate(self, reason: Reason) -> None:
         """Look no more."""
         self._unwatch()
-
-
-class _Now(msgspec.Struct, frozen=True):
-    """A node has come up."""
 
 
 def _batches(items: Items) -> Iterable[Items]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from roost.config import Address, Config
@@ -19,7 +18,7 @@ from roost.web import frames as frames_module
 from roost.web.answer import answer
 from roost.web.app import Roost, RunningApp
 from roost.web.socket import Socket
-from tests.web.wire import Phoenix, http
+from tests.web.wire import Phoenix, http, served_by_uvicorn
 
 
 class Room(Channel, topic="room:*"):
@@ -79,27 +78,13 @@ async def served_by_the_node() -> AsyncIterator[tuple[Roost, RunningApp, Address
 
 
 @asynccontextmanager
-async def served_by_uvicorn() -> AsyncIterator[tuple[Roost, RunningApp, Address]]:
+async def served_by_plain_uvicorn() -> AsyncIterator[tuple[Roost, RunningApp, Address]]:
     app = make_app()
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="auto"))
-    server.capture_signals = _no_signals  # type: ignore[method-assign]  # the tests keep their own
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.001)  # noqa: ASYNC110  # uvicorn tells nobody
-    host, port = server.servers[0].sockets[0].getsockname()[:2]
-    try:
-        yield app, app.running(), Address(host, port)
-    finally:
-        server.should_exit = True
-        await task
+    async with served_by_uvicorn(app) as address:
+        yield app, app.running(), address
 
 
-@contextmanager
-def _no_signals() -> Iterator[None]:
-    yield
-
-
-SERVERS = pytest.mark.parametrize("served", [served_by_the_node, served_by_uvicorn])
+SERVERS = pytest.mark.parametrize("served", [served_by_the_node, served_by_plain_uvicorn])
 
 
 @SERVERS

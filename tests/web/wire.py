@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
+import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
 from roost.config import Address
@@ -43,6 +46,27 @@ async def http(
         {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)},
         rest,
     )
+
+
+@asynccontextmanager
+async def served_by_uvicorn(app: Any) -> AsyncIterator[Address]:  # Any: what ASGI servers take
+    """An application under a plain uvicorn, as a team may run it."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="auto"))
+    server.capture_signals = _no_signals  # type: ignore[method-assign]  # the tests keep their own
+    task = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110  # uvicorn tells nobody
+        await asyncio.sleep(0.001)
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    try:
+        yield Address(host, port)
+    finally:
+        server.should_exit = True
+        await task
+
+
+@contextmanager
+def _no_signals() -> Iterator[None]:
+    yield
 
 
 class Phoenix:

@@ -36,7 +36,7 @@ from roost.web.answer import Receive, Scope, Send, refuse
 from roost.web.connection import Live
 from roost.web.endpoint import SocketEndpoint
 from roost.web.kv import AppRing, KeyValue
-from roost.web.lifespan import Lifespan, live
+from roost.web.lifespan import Lifespan, State, live
 from roost.web.serving import Application, WebServer
 from roost.web.socket import Socket
 
@@ -109,13 +109,13 @@ class RunningApp:
             OSError: when the address is taken.
         """
         with self.node.entered():
-            state: dict[str, Any] = {}
+            state = State()
             if web is not None:
                 try:
                     self._lifespan = await Lifespan.start(web, state)
                 except StartFailed as error:
                     raise error.__cause__ or error from None
-            server = WebServer(app, self.node.runtime, state)
+            server = WebServer(app, self.node.runtime, state.values)
             self.address = await server.start(address)
             self._server = server
         logger.info("%s serves http://%s", self.node.name, self.address)
@@ -331,7 +331,8 @@ class Roost:
                 await running.stop()
 
     def mount(self, app: Starlette) -> None:
-        """Add this application to an existing Starlette or FastAPI application: its sockets and its life.
+        """Add this application to an existing Starlette or FastAPI application: its sockets, its life, and its node
+        for every request.
 
         ::
 
@@ -349,6 +350,7 @@ class Roost:
                 yield state
 
         app.router.lifespan_context = both
+        app.add_middleware(_Inside, roost=self)
         for number, path in enumerate(self.sockets):
             app.router.routes.insert(number, Mount(path, app=self))
 
@@ -363,6 +365,20 @@ def _below_root(scope: Scope) -> str:
     """The path below where a server has mounted this application."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+class _Inside:
+    """Runs each request of an application with the node of `roost` as the current one."""
+
+    def __init__(self, app: Application, roost: Roost) -> None:
+        self._app = app
+        self._roost = roost
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        else:
+            await _inside(self._roost.running().node, self._app, scope, receive, send)
 
 
 async def _inside(node: Node, app: Application, scope: Scope, receive: Receive, send: Send) -> None:

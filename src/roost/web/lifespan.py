@@ -84,10 +84,19 @@ async def live(
         await stopping()
 
 
+class State:
+    """What a web application has put into its lifespan state; each request gets a copy."""
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+
 class Lifespan(GenServer):
     """The lifespan of a web application that a node serves itself. It is cut short unless `finish` is awaited."""
 
-    async def init(self, web: Application, state: dict[str, Any]) -> None:
+    async def init(self, web: Application, state: State) -> None:
         """Returns when the application has started.
 
         Raises:
@@ -104,7 +113,7 @@ class Lifespan(GenServer):
             await self._stopping.wait()
 
         async def whole() -> None:
-            scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
+            scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state.values}
             try:
                 await live(web, scope, started, stopping)
             except Exception as error:

@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from roost.config import Address
 from roost.limits import SOCKET_FRAME_BYTES_MAX
 from roost.runtime import Runtime
 from roost.runtime.net import Listener
+from roost.web.cork import HttpProtocol
 from roost.web.frames import FrameProtocol
 
 DRAIN_S: Final = 2.0
@@ -50,7 +50,7 @@ class WebServer:
         self._listener: Listener | None = None
         self._config = uvicorn.Config(
             app,
-            http=HttpToolsProtocol,
+            http=HttpProtocol,
             ws=FrameProtocol,
             lifespan="off",
             log_config=None,
@@ -102,4 +102,4 @@ class WebServer:
             logger.warning("%d requests did not end", len(state.tasks))
 
     def _accept(self) -> asyncio.Protocol:
-        return HttpToolsProtocol(self._config, self._state, self._app_state)
+        return HttpProtocol(self._config, self._state, self._app_state)

@@ -47,8 +47,6 @@ REDIAL_FIRST_S: Final = 0.05
 """The first pause before a lost peer is dialled again."""
 REDIAL_LAST_S: Final = 2.0
 """The longest pause between two attempts to dial a peer."""
-MEET_S: Final = 2.5
-"""How long a starting node waits for its peers before it serves browsers without them."""
 NODES_MAX: Final = 100
 """Members of one cluster."""
 

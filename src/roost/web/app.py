@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,7 @@ from roost.config import Address, Config
 from roost.data.kv import Bucket, Kv
 from roost.data.kv_vnode import Merge
 from roost.errors import ConfigError, StartFailed
-from roost.limits import MEET_S, REPLICAS
+from roost.limits import REPLICAS
 from roost.live.presence import Presence
 from roost.live.pubsub import PubSub
 from roost.otp import Child
@@ -82,24 +81,6 @@ class RunningApp:
     def socket_at(self, path: str) -> SocketEndpoint | None:
         """What serves a socket's path, or None."""
         return self._sockets.get(path)
-
-    async def meet(self, timeout_s: float) -> None:
-        """Wait until this node is linked to all others of its cluster, at most `timeout_s` seconds.
-
-        A node that serves browsers before that would refuse their first requests for want of replicas.
-        """
-        fabric, over = self.node.fabric, asyncio.Event()
-
-        def look(_: object = None) -> None:
-            if len(fabric.up()) >= len(self.node.config.seeds):
-                over.set()
-
-        unwatch = fabric.watch(look)
-        timer = self.node.runtime.clock.call_later(timeout_s, over.set)
-        look()
-        await over.wait()
-        timer.cancel()
-        unwatch()
 
     async def serve(self, app: Application, web: Application | None, address: Address) -> None:
         """Start the web application and listen for browsers.
@@ -216,7 +197,6 @@ class Roost:
         running = await self._start(config, runtime)
         if config.web is not None:
             try:
-                await running.meet(MEET_S)
                 await running.serve(self, self.web, config.web)
             except BaseException:
                 await running.stop()

@@ -7,7 +7,7 @@ import { shortName } from "./nodes.js";
 
 const REPLICAS_DEFAULT = { n: 3, w: 2, r: 2 };
 const LOOKUP_PAUSE_MS = 150;
-const LINE_MAX = 36;
+const LINE_MAX = 24;
 
 /** @param {string} id */
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));

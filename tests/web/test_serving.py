@@ -49,14 +49,14 @@ class Rooms(Socket):
     channels = (Room,)
 
 
-asking = asyncio.Event()
+asking, answering = asyncio.Event(), asyncio.Event()
 
 
 async def web(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "http":
         if scope["path"] == "/slow":
             asking.set()
-            await asyncio.sleep(0.05)
+            await answering.wait()
         await answer(send, 200, b'"hello"')
     else:
         raise RuntimeError("no such thing")
@@ -171,10 +171,13 @@ async def test_a_stop_tells_clients_to_come_back(served: Any) -> None:
 
 
 async def test_a_stop_lets_requests_finish() -> None:
-    async with served_by_the_node() as (_, _, address):
+    async with served_by_the_node() as (_, running, address):
         request = asyncio.create_task(http(address, "GET", "/slow"))
         await asking.wait()
-    assert (await request).json == "hello"
+        stop = asyncio.create_task(running.stop())
+        answering.set()
+        assert (await request).json == "hello"
+        await stop
 
 
 async def test_a_client_that_does_not_read_is_closed_and_the_others_go_on(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple
@@ -51,11 +52,9 @@ async def http(
 @asynccontextmanager
 async def served_by_uvicorn(app: Any) -> AsyncIterator[Address]:  # Any: what ASGI servers take
     """An application under a plain uvicorn, as a team may run it."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="auto"))
-    server.capture_signals = _no_signals  # type: ignore[method-assign]  # the tests keep their own
+    server = _Server(uvicorn.Config(app, port=0, log_config=None, ws="auto"))
     task = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110  # uvicorn tells nobody
-        await asyncio.sleep(0.001)
+    await server.is_up.wait()
     host, port = server.servers[0].sockets[0].getsockname()[:2]
     try:
         yield Address(host, port)
@@ -64,9 +63,20 @@ async def served_by_uvicorn(app: Any) -> AsyncIterator[Address]:  # Any: what AS
         await task
 
 
-@contextmanager
-def _no_signals() -> Iterator[None]:
-    yield
+class _Server(uvicorn.Server):
+    """Says when it is up, and leaves the signals to the tests."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 class Phoenix:

@@ -95,6 +95,7 @@ class AppRing(Generic[CommandT, ReplyT]):
         self.kind = kind
         self.name = name
 
+    # Any: a declaration of types that the class is generic over; the methods below give them back.
     @property
     def ring(self) -> VnodeRing[Any, Any]:
         """The ring on this node."""

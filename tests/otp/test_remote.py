@@ -55,7 +55,7 @@ class Wire:
         if name == "lost":
             return Failed(NodeDown(node, "gone"))
         args, kwargs = spec.convert(*msgspec.msgpack.decode(msgspec.msgpack.encode((args, kwargs))))
-        return Reply(spec.convert_reply(msgspec.to_builtins(args[0])))
+        return Reply(spec.decode_reply(msgspec.msgpack.encode(args[0])))
 
     def cast(
         self, node: str, name: str, method: str, args: tuple[object, ...], kwargs: dict[str, object], spec: CallSpec

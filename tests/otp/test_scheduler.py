@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import ContextVar
 
+import msgspec
 import pytest
 
 from roost.errors import BadMessage, NoSuchProcess, Overloaded, ProcessDown, Refusal
@@ -334,9 +335,9 @@ async def test_arguments_from_the_network_are_taken_as_declared() -> None:
     assert calls["later"].convert([3], {}) == ((3,), {})
     assert calls["later"].convert([], {"value": 3}) == ((), {"value": 3})
     assert calls["later"].returns is int
-    assert calls["later"].convert_reply(4) == 4
+    assert calls["later"].decode_reply(msgspec.msgpack.encode(4)) == 4
     for args, kwargs in (((["3"]), {}), ([1, 2], {}), ([], {"other": 1}), ([], {"value": "3"})):
         with pytest.raises(BadMessage, match=r"Depth\.later"):
             calls["later"].convert(args, kwargs)
     with pytest.raises(BadMessage, match="reply"):
-        calls["later"].convert_reply("4")
+        calls["later"].decode_reply(msgspec.msgpack.encode("4"))

@@ -41,7 +41,6 @@ class ProcessCall(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_call = msgspec.msgpack.Decoder(ProcessCall).decode
-_decode_reply = msgspec.msgpack.Decoder().decode
 
 
 class ProcessService:
@@ -75,8 +74,8 @@ class ProcessService:
                 answer.set_exception(outcome)
                 return
             try:
-                answer.set_result(spec.convert_reply(_decode_reply(outcome)))
-            except (RoostError, msgspec.MsgspecError) as error:
+                answer.set_result(spec.decode_reply(outcome))
+            except RoostError as error:
                 answer.set_exception(error)
 
         try:

@@ -53,7 +53,7 @@ _ATOMS_OR_ABSENT: Final = ATOMS | {_Absent}
 class Spec:
     """One declared message of a class: its handler and the types of what it takes and gives."""
 
-    __slots__ = ("_scope", "_signature", "function", "kind", "name", "owner")
+    __slots__ = ("_decode_reply", "_scope", "_signature", "function", "kind", "name", "owner")
 
     def __init__(self, function: Callable[..., object], kind: int, owner: str, scope: Mapping[str, object]) -> None:
         self.function = function
@@ -62,6 +62,7 @@ class Spec:
         self.kind = ASYNC if inspect.iscoroutinefunction(function) else kind
         self._scope = scope
         self._signature: tuple[list[type], dict[str, type], type | None, object] | None = None
+        self._decode_reply: Callable[[bytes | msgspec.Raw], object] | None = None
 
     def __repr__(self) -> str:
         return f"{self.owner}.{self.name}"
@@ -106,15 +107,17 @@ class Spec:
         except KeyError as error:
             raise BadMessage(f"{self!r} has no argument {error}") from error
 
-    def convert_reply(self, value: object) -> object:
+    def decode_reply(self, reply: bytes | msgspec.Raw) -> object:
         """A reply from the network as the handler declares it.
 
         Raises:
             BadMessage: when it is of another type.
         """
+        if self._decode_reply is None:
+            self._decode_reply = msgspec.msgpack.Decoder(typed("type[object]", self.returns)).decode
         try:
-            return msgspec.convert(value, self.returns)
-        except msgspec.ValidationError as error:
+            return self._decode_reply(reply)
+        except msgspec.MsgspecError as error:
             raise BadMessage(f"the reply of {self!r}: {error}") from error
 
     def message_type(self) -> type:

@@ -9,6 +9,7 @@ from roost.errors import NotSendable
 from roost.limits import CALL_TIMEOUT_S
 from roost.otp.declare import isolate_arguments
 from roost.otp.handle import build, derive, private_members
+from roost.otp.isolation import ATOMS
 from roost.otp.reply import Failed
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Transport(Protocol):
         timeout_s: float | None,
         spec: Spec,
     ) -> Awaitable[object]:
-        """Ask; the awaitable gives the reply as `spec.convert_reply` makes it.
+        """Ask; the awaitable gives the reply as `spec.decode_reply` makes it.
 
         It raises CallTimeout, NodeDown, NoSuchProcess, ProcessDown, Overloaded, or the refusal of the handler.
         """
@@ -65,11 +66,13 @@ def remote_handle(cls: type[ServerT], name: str, node: str, transport: Transport
 
 def _call(spec: Spec) -> Callable[..., Awaitable[object]]:
     def method(self: GenServer, *args: object, **kwargs: object) -> Awaitable[object]:
-        target = _target(self)
-        try:
-            args, kwargs = isolate_arguments(spec, args, kwargs)
-        except NotSendable as error:
-            return Failed(error)
+        target: object = self._process
+        assert type(target) is _Target
+        if kwargs or not ATOMS.issuperset(map(type, args)):
+            try:
+                args, kwargs = isolate_arguments(spec, args, kwargs)
+            except NotSendable as error:
+                return Failed(error)
         return target.transport.call(target.node, target.name, spec.name, args, kwargs, self._timeout_s, spec)
 
     return method

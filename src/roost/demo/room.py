@@ -54,8 +54,16 @@ class RoomChannel(Channel, topic="room:*"):
             "at": self.now_ms(),
             "node": self.scheduler.name,
         }
+
+        def add(old: object) -> object:
+            history = cast("list[Message]", old or [])
+            if history:
+                # Later than what this node has seen, even within one millisecond or when its clock is behind.
+                message["at"] = max(cast("int", message["at"]), cast("int", history[-1]["at"]) + 1)
+            return merge_histories((history, [message]))
+
         try:
-            await self.rooms.update(self.room, lambda old: merge_histories((old or [], [message])))
+            await self.rooms.update(self.room, add)
         except Unavailable as error:
             raise Refusal(f"your message could not be kept: {error}") from error
         self.broadcast("new_msg", message)

@@ -6,12 +6,14 @@ therefore use the API of every node.
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from starlette.applications import Starlette
 from starlette.responses import FileResponse
-from starlette.routing import Mount, Route, Router
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from roost.cluster.node import Node
@@ -32,6 +34,8 @@ STORE: Final = "/api/store/"
 RING: Final = "/api/ring"
 KEY_BITS: Final = 64
 
+logger = logging.getLogger("roost.demo")
+
 _HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?")
 _ALLOWED: Final = (
     (b"access-control-allow-methods", b"GET, PUT, DELETE"),
@@ -47,12 +51,7 @@ class Site:
         self._store = store
         self._pings = pings
         self._store_api = StoreApi(store, STORE)
-        self._files = Router(
-            [
-                Route("/", _page),
-                Mount("/static", StaticFiles(directory=STATIC)),
-            ]
-        )
+        self._files = Starlette(routes=[Route("/", _page), Mount("/static", StaticFiles(directory=STATIC))])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -65,12 +64,16 @@ class Site:
         for name, value in scope["headers"]:
             if name == b"origin":
                 send = _with_headers(send, _origin_headers(scope, value))
-        if scope["method"] == "OPTIONS":
-            await answer(send, 200, b"{}", *_ALLOWED)
-        elif path.startswith(STORE):
-            await self._store_api(scope, receive, send)
-        else:
-            await self._api(scope, send, path)
+        try:
+            if scope["method"] == "OPTIONS":
+                await answer(send, 200, b"{}", *_ALLOWED)
+            elif path.startswith(STORE):
+                await self._store_api(scope, receive, send)
+            else:
+                await self._api(scope, send, path)
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], path)
+            await refuse(send, 500, "internal", "this is a bug; the log of the node says more")
 
     async def _api(self, scope: Scope, send: Send, path: str) -> None:
         if scope["method"] not in ("GET", "HEAD"):

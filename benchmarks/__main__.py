@@ -50,7 +50,8 @@ def main() -> int:
     plan = Plan(options.rounds, options.quick)
     if options.inside:
         return _inside(names[0], plan)
-    return max(_outside(name, plan) for name in names)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    return max([_outside(name, plan) for name in names])
 
 
 def _inside(name: str, plan: Plan) -> int:
@@ -58,12 +59,17 @@ def _inside(name: str, plan: Plan) -> int:
     module = importlib.import_module(f"benchmarks.{name}")
 
     async def bounded() -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
         async with asyncio.timeout(LIMIT_S):
             for line in await module.run(plan):
                 print(line.as_json(), flush=True)
 
     try:
         uvloop.run(bounded())
+    except asyncio.CancelledError:
+        return 1
     except Exception as error:
         traceback.print_exc()
         reason = f"took longer than {LIMIT_S:g} s" if isinstance(error, TimeoutError) else str(error)
@@ -90,7 +96,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
     family = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:

@@ -25,7 +25,7 @@ class Bound:
         return isinstance(value, int | float) and _COMPARISONS[self.comparison](value, self.limit)
 
     def __str__(self) -> str:
-        return f"{self.field} {self.comparison} {self.limit:g}"
+        return f"{self.field} {self.comparison} {shown(float(self.limit))}"
 
 
 @dataclass(slots=True)

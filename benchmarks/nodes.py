@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from tempfile import TemporaryDirectory
 
 from benchmarks.child import READY_S, Failed, child, free_port, listening, python
 from benchmarks.http_load import connections
@@ -33,10 +34,13 @@ def settings(count: int) -> tuple[Config, ...]:
 async def processes(configs: Sequence[Config], app: str = APP) -> AsyncIterator[Sequence[Server]]:
     """Nodes in processes of their own, that have just been started."""
     async with AsyncExitStack() as stack:
+        # Run files go where no console looks for them.
+        hidden = {"XDG_RUNTIME_DIR": stack.enter_context(TemporaryDirectory(prefix="roost-benchmark-"))}
         servers: list[Server] = []
         for config in configs:
             assert config.web is not None
-            process = await stack.enter_async_context(child(python("roost.ops.node", app), config.to_env()))
+            command, settings = python("roost.ops.node", app), {**config.to_env(), **hidden}
+            process = await stack.enter_async_context(child(command, settings))
             servers.append(Server(config.web.port, process))
         yield servers
 

@@ -33,7 +33,7 @@ FLAGS: Final = (
     "--remote-debugging-port=0",
 )
 START_S: Final = 30.0
-WAIT_S: Final = 10.0
+WAIT_S: Final = 20.0
 
 Fields = dict[str, object]
 

@@ -87,11 +87,15 @@ class Cluster:
         folder: where this cluster keeps its data and its run files.
         nodes: how many.
         command: what to run; --nodes, --port and --data are added.
+        cwd: where to run it; here when left out.
     """
 
-    def __init__(self, folder: Path, nodes: int = 3, command: Sequence[str] = ("demo",)) -> None:
+    def __init__(
+        self, folder: Path, nodes: int = 3, command: Sequence[str] = ("demo",), cwd: Path | None = None
+    ) -> None:
         self.folder = folder
         self.nodes = nodes
+        self._cwd = cwd
         self.port = free_ports(nodes)
         self._mark = uuid.uuid4().hex
         runs = folder / "runs"
@@ -108,6 +112,7 @@ class Cluster:
     def __enter__(self) -> Cluster:
         self._process = subprocess.Popen(
             self._command,
+            cwd=self._cwd,
             env=self.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

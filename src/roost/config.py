@@ -77,9 +77,7 @@ class Config:
         if not NODE_NAME.fullmatch(self.name) or len(self.name) > limits.NAME_BYTES_MAX:
             raise ConfigError("name", f"{self.name!r} is not of the form name@host")
         if not CLUSTER_NAME.fullmatch(self.cluster) or len(self.cluster) > limits.NAME_BYTES_MAX:
-            raise ConfigError(
-                "cluster", f"{self.cluster!r} may only have letters, digits, '_', '.' and '-'"
-            )
+            raise ConfigError("cluster", f"{self.cluster!r} may only have letters, digits, '_', '.' and '-'")
         if not 1 <= self.ring_size <= limits.RING_SIZE_MAX or self.ring_size & (self.ring_size - 1):
             raise ConfigError("ring_size", f"{self.ring_size} is not a power of 2 up to {limits.RING_SIZE_MAX}")
         self._check_seeds()

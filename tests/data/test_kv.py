@@ -308,3 +308,21 @@ async def test_a_write_is_not_passed_round_for_ever() -> None:
         once = msgspec.msgpack.encode(["b", b"\x01b" + key.encode(), b"\x01", None, 1, 1, False, 1.0, 1])
         await story.flock["a"].fabric.call("c@127.0.0.1", SERVICE, once, 5.0)
         assert story.copies(key) == "b"
+
+
+async def test_a_tight_loop_of_operations_lets_others_run() -> None:
+    async with stage("a") as story:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        beside = asyncio.create_task(other())
+        for _ in range(2 * limits.REDUCTIONS_PER_TURN + 1):
+            await story["a"].get("key")
+        assert turns > 0
+        beside.cancel()
+        await asyncio.wait([beside])

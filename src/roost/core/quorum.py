@@ -183,7 +183,7 @@ class GetOp(PutOp):
 
     def _repair(self) -> Effects:
         found = self.found
-        if found is None:
+        if found is None or self.replies.count(found) == len(self.replies):
             return NOTHING
         stale = tuple(replica for replica, held in zip(self.acks, self.replies, strict=True) if held != found)
-        return (Repair(found, stale),) if stale else NOTHING
+        return (Repair(found, stale),)

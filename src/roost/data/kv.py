@@ -123,9 +123,9 @@ class _Write(Operation):
         kv.node.fabric.request(replica.node, kv.host.service, body, self.timeout_s, partial(self._heard, replica))
 
     def _heard(self, replica: Replica, outcome: msgspec.Raw | RoostError | None) -> None:
-        quorum = self.quorum
-        effects = quorum.failed(replica) if isinstance(outcome, RoostError) else quorum.replied(replica)
-        if effects:
+        if isinstance(outcome, RoostError):
+            self.failed(replica, outcome)
+        elif effects := self.quorum.replied(replica):
             self.perform(effects)
 
     @property
@@ -182,7 +182,7 @@ class _Read(Operation):
     def _heard(self, replica: Replica, outcome: msgspec.Raw | RoostError) -> None:
         quorum = self.quorum
         if isinstance(outcome, RoostError):
-            self.perform(quorum.failed(replica))
+            self.failed(replica, outcome)
             return
         found = bytes(outcome)
         try:
@@ -440,7 +440,7 @@ class Bucket:
         if not quorum.is_answered:
             for replica in replicas:
                 operation.ask(replica)
-        await operation.answer
+        await kv.node.operations.outcome(operation)
         if quorum.found is None:
             return None
         return self._found(key, causality.decode(quorum.found), r)
@@ -464,7 +464,7 @@ class Bucket:
         if isinstance(operation, str):
             passed = await self._kv.pass_on(operation, order)
             return PutResult(len(passed.nodes), passed.nodes, causality.context_text(passed.clock))
-        await operation.answer
+        await operation.operations.outcome(operation)
         nodes = operation.nodes
         return PutResult(len(nodes), nodes, causality.context_text(operation.clock))
 

@@ -119,7 +119,7 @@ async def run(plan: Plan) -> list[Line]:
             "local_cast",
             "casts/s",
             [Bound("ours", ">=", 2.5e6)],
-            f"one producer, until the last cast is handled; {peer}",
+            f"one producer, one plain argument, until the last cast is handled; {peer}",
             told,
         ),
     ]

@@ -95,6 +95,8 @@ SOCKET_IDLE_S: Final = 60.0
 """A socket that was silent this long is closed; the client's heartbeat is every 30 s."""
 SOCKET_PENDING_MAX: Final = 256
 """Messages of one socket that its channels have not answered; beyond it nothing more is read from it."""
+SOCKET_HELD_FRAMES_MAX: Final = 10_000
+"""Frames that wait for the reply to a join; a channel that is still joining then is given up."""
 CHANNELS_PER_SOCKET_MAX: Final = 100
 """Topics that one socket may join."""
 TOPIC_BYTES_MAX: Final = 255

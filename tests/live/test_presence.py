@@ -24,6 +24,9 @@ class Viewer:
         _, _, _, event, payload = msgspec.json.decode(phoenix.text_of(frame))
         self.take(event, payload)
 
+    def flush(self) -> None:
+        pass
+
     def take(self, event: str, payload: Any) -> None:
         self.frames += 1
         if event == "presence_state":

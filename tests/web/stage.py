@@ -85,11 +85,13 @@ class Client:
         self.inbox: list[Message] = []
         self.closed_with: int | None = None
         self.is_paused = False
-        self.on_rewired: Callable[[], None] | None = None
         self.connection = Connection(live, kind(), self)
 
     def write(self, frame: bytes) -> None:
         self.inbox.append(msgspec.json.decode(phoenix.text_of(frame)))
+
+    def flush(self) -> None:
+        pass
 
     def close(self, code: int) -> None:
         self.closed_with = code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from roost.web import seat as seat_module
 from tests.web.rooms import OK, Rooms, client_in, log_of, open_gate
 from tests.web.stage import Client, make_live, settle
 
@@ -51,6 +52,20 @@ async def test_joining_again_during_a_slow_join_gives_up_the_slow_one() -> None:
     assert ["2", "2", "room:a", "phx_reply", OK] in heard
     assert [message[4]["response"]["reason"] for message in heard if message[0] == "1"] == ["replaced by a newer join"]
     assert len(live.scheduler.processes) == 1
+
+
+async def test_a_join_that_takes_too_long_on_a_busy_topic_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seat_module, "SOCKET_HELD_FRAMES_MAX", 3)
+    live, _ = make_live()
+    client = Client(live, Rooms)
+    client.say("1", "1", "room:a", "phx_join", {"wait": True})
+    await settle()
+    for number in range(4):
+        live.pubsub.broadcast("room:a", "news", {"n": number})
+    refused = {"status": "error", "response": {"reason": "join crashed"}}
+    assert await client.hear() == [["1", "1", "room:a", "phx_reply", refused]]
+    assert live.pubsub.subscribers("room:a") == 0
+    await client.join("room:a", "2")
 
 
 # 6. leaving

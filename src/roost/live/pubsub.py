@@ -22,6 +22,7 @@ from roost.cluster.fabric import Fabric, PeerDown, PeerUp
 from roost.cluster.link import Link
 from roost.errors import BadMessage, NodeDown, RoostError
 from roost.limits import CALL_TIMEOUT_S
+from roost.live.turn import Turn
 from roost.runtime.clock import Clock
 from roost.wire import phoenix
 from roost.wire.messages import Request
@@ -36,14 +37,16 @@ logger = logging.getLogger("roost.pubsub")
 
 
 class Sink(Protocol):
-    """Where ready frames go: a socket, or whatever stands for one. It must not raise.
+    """Where ready frames go: a socket, or whatever stands for one. It must not raise."""
 
-    Whoever changes what `write` is must say so with `PubSub.rewired`, because topics remember it: a thousand calls of
-    remembered functions are a good deal faster than a thousand attributes looked up.
-    """
+    @property
+    def write(self) -> Callable[[bytes], object]:
+        """Takes one frame; never blocks. It stays the same function, because topics remember it: a thousand calls of
+        remembered functions are a good deal faster than a thousand attributes looked up.
+        """
 
-    def write(self, frame: bytes, /) -> object:
-        """Take one frame; never blocks."""
+    def flush(self) -> None:
+        """The turn ends: send what was taken."""
 
 
 class Publish(msgspec.Struct, array_like=True, frozen=True, tag=1, gc=False):
@@ -70,13 +73,27 @@ _DONE: Final = _encode(None)
 class _Topic:
     """The subscribers of one topic on this node, and how many peers have not yet confirmed that they know of it."""
 
-    __slots__ = ("sinks", "unconfirmed", "waiting", "writes")
+    __slots__ = ("_flushes", "sinks", "unconfirmed", "waiting", "writes")
 
     def __init__(self) -> None:
         self.sinks: dict[object, Sink] = {}
         self.writes: list[Callable[[bytes], object]] | None = None
+        self._flushes: list[Callable[[], None]] = []
         self.unconfirmed = 0
         self.waiting: list[Callable[[], None]] | None = None
+
+    def remember(self) -> list[Callable[[bytes], object]]:
+        """The functions of all sinks."""
+        sinks = self.sinks.values()
+        self._flushes = [sink.flush for sink in sinks]
+        self.writes = [sink.write for sink in sinks]
+        return self.writes
+
+    def flush(self) -> None:
+        if self.writes is None:
+            self.remember()
+        for flush in self._flushes:
+            flush()
 
     def confirm(self) -> None:
         self.unconfirmed -= 1
@@ -87,11 +104,16 @@ class _Topic:
 
 
 class PubSub:
-    """The topics of one node. It is a service of the fabric."""
+    """The topics of one node. It is a service of the fabric.
+
+    Attributes:
+        turn: where sinks are flushed; for what else writes to them.
+    """
 
     def __init__(self, fabric: Fabric, clock: Clock) -> None:
         self._fabric = fabric
         self._clock = clock
+        self.turn = Turn(clock)
         self._topics: dict[str, _Topic] = {}
         self._interested: dict[str, dict[str, None]] = {}
         self._behind: dict[str, None] = {}
@@ -109,12 +131,6 @@ class PubSub:
             self._tell_everyone(subscribers, topic)
         else:
             subscribers.sinks[key] = sink
-            subscribers.writes = None
-
-    def rewired(self, topic: str) -> None:
-        """A sink of `topic` has another `write` than before."""
-        subscribers = self._topics.get(topic)
-        if subscribers is not None:
             subscribers.writes = None
 
     def unsubscribe(self, topic: str, key: object) -> None:
@@ -179,15 +195,13 @@ class PubSub:
         if subscribers is None:
             return
         if excluded is None:
-            writes = subscribers.writes
-            if writes is None:
-                writes = subscribers.writes = [sink.write for sink in subscribers.sinks.values()]
-            for write in writes:
+            for write in subscribers.writes or subscribers.remember():
                 write(frame)
         else:
             for key, sink in list(subscribers.sinks.items()):
                 if key is not excluded:
                     sink.write(frame)
+        self.turn.mark(subscribers)
 
     # Between nodes
 

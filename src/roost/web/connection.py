@@ -59,12 +59,12 @@ class Connection:
         self._pending = 0
         self._is_paused = False
         self._on_resumed: Callable[[], None] | None = None
-        outlet.on_rewired = self._rewired
 
     def write(self, frame: bytes) -> None:
         """Send one ready frame; lost when the connection is closed."""
         if self.is_open:
             self.outlet.write(frame)
+            self.live.pubsub.turn.mark(self.outlet)
 
     def close(self, code: int) -> None:
         """Close with a WebSocket close code and end the channels."""
@@ -75,16 +75,11 @@ class Connection:
     def lost(self) -> None:
         """The connection is gone: end its channels, each with `terminate`."""
         self.is_open = False
-        self.outlet.on_rewired = None
         seats, self._seats = self._seats, {}
         for seat in seats.values():
             seat.silence()
             (seat.predecessor or seat).leave(CLOSED, after_mail=False)
         self._resume()
-
-    def _rewired(self) -> None:
-        for topic in self._seats:
-            self.live.pubsub.rewired(topic)
 
     # What the client says
 

@@ -4,9 +4,11 @@ uvicorn's own sans-I/O protocol does the handshake, the parsing, pings and closi
 under the ASGI scope extension "roost.frames": a frame that is already framed is written straight to the transport,
 and a text message goes straight to a callback instead of through a queue to a waiting task.
 
-A client that does not read: while the transport's buffer is below its high-water mark `write` *is* `transport.write`,
-so that a broadcast costs nothing but the write; above it, each write looks at the buffer, and over
-SOCKET_BUFFER_BYTES_MAX the client is closed with 1013 and cut off if it does not take even that.
+Frames are collected while a turn of the loop lasts, and leave in one system call at its end.
+
+A client that does not read: while the transport's buffer is below its high-water mark nothing is asked; above it,
+each write looks at the buffer, and over SOCKET_BUFFER_BYTES_MAX the client is closed with 1013, and cut off if it
+does not take even that.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class FrameProtocol(WebSocketsSansIOProtocol):
     """One WebSocket. It is the Outlet of its connection."""
 
     write: Callable[[bytes], object]
-    on_rewired: Callable[[], None] | None = None
+    _out: list[bytes]
+    _send: Callable[[bytes], object]
     _on_text: Callable[[bytes], None] | None = None
     _cut: asyncio.TimerHandle | None = None
     _paused = False
@@ -40,7 +43,9 @@ class FrameProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open for writing."""
         super().connection_made(transport)
-        self.write = self.transport.write
+        self._out = []
+        self.write = self._out.append
+        self._send = self.transport.write
 
     async def run_asgi(self) -> None:
         """Run the application with the extension in its scope."""
@@ -65,9 +70,20 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         if not self.close_sent:
             on_text(data)
 
+    def flush(self) -> None:
+        """The turn ends: send what was collected."""
+        out = self._out
+        if out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            self._send(data)
+
     def close(self, code: int) -> None:
-        """Close with a code; the application's task does it in its next turn."""
-        self._rewire(_drop)
+        """Close with a code, after what was written; the application's task does it in its next turn."""
+        self.flush()
+        if self._send is _drop:
+            return
+        self._send = _drop
         self.queue.put_nowait({"type": "roost.close", "code": code})  # type: ignore[typeddict-item]  # our own message
         if self._cut is None:
             self._cut = self.loop.call_later(CLOSING_S, self._abort)
@@ -86,44 +102,40 @@ class FrameProtocol(WebSocketsSansIOProtocol):
 
     def shutdown(self) -> None:
         """The server stops: tell the client to come back (1012)."""
-        self._rewire(_drop)
+        self.flush()
+        self._send = _drop
         super().shutdown()
 
     def pause_writing(self) -> None:
         """The client does not keep up: look at its buffer before each write."""
         super().pause_writing()
-        if self.write == self.transport.write:
-            self._rewire(self._write_checked)
+        if self._send is not _drop:
+            self._send = self._send_checked
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         super().resume_writing()
-        if self.write == self._write_checked:
-            self._rewire(self.transport.write)
+        if self._send is not _drop:
+            self._send = self.transport.write
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._rewire(_drop)
+        self._send = _drop
         if self._cut is not None:
             self._cut.cancel()
         super().connection_lost(exc)
 
-    def _rewire(self, write: Callable[[bytes], object]) -> None:
-        self.write = write
-        if self.on_rewired is not None:
-            self.on_rewired()
-
-    def _write_checked(self, frame: bytes) -> None:
-        waiting = self.transport.get_write_buffer_size() + len(frame)
+    def _send_checked(self, data: bytes) -> None:
+        waiting = self.transport.get_write_buffer_size() + len(data)
         if waiting > SOCKET_BUFFER_BYTES_MAX:
             logger.warning("closing a socket that does not read: %d bytes wait", waiting)
             self.close(TOO_SLOW)
         else:
-            self.transport.write(frame)
+            self.transport.write(data)
 
     def _abort(self) -> None:
         self.transport.abort()
 
 
-def _drop(frame: bytes) -> None:
+def _drop(data: bytes) -> None:
     """Where frames for a closed connection go."""

@@ -23,13 +23,15 @@ logger = logging.getLogger("roost.socket")
 class Outlet(Protocol):
     """A connection as the rest of Roost sees it. Nothing here blocks or raises.
 
-    `on_rewired` is called whenever `write` has become another function.
+    Frames may be collected until `flush`, which follows at the end of the turn (`roost.live.turn`).
     """
 
-    on_rewired: Callable[[], None] | None
+    @property
+    def write(self) -> Callable[[bytes], object]:
+        """Sends one ready frame; lost when the connection is closing. It stays the same function."""
 
-    def write(self, frame: bytes, /) -> object:
-        """Send one ready frame; lost when the connection is closing."""
+    def flush(self) -> None:
+        """Send what was collected."""
 
     def close(self, code: int) -> None:
         """Close with a WebSocket close code, after what was written."""
@@ -70,13 +72,12 @@ class _Sender(GenServer):
 class PortableOutlet:
     """Frames go out through ASGI's `send`, by a process of their own, so that a broadcast waits for nobody."""
 
-    __slots__ = ("_closing", "_sender", "_waiting_bytes", "on_rewired")
+    __slots__ = ("_closing", "_sender", "_waiting_bytes")
 
     def __init__(self, sender: _Sender) -> None:
         self._sender = sender
         self._waiting_bytes = 0
         self._closing = False
-        self.on_rewired: Callable[[], None] | None = None
 
     @classmethod
     async def open(cls, scheduler: Scheduler, send: Send) -> PortableOutlet:
@@ -100,6 +101,9 @@ class PortableOutlet:
             self._sender.transmit(frame)
         except Overloaded:
             self.close(TOO_SLOW)
+
+    def flush(self) -> None:
+        """The sender sends as fast as the server lets it; nothing to do here."""
 
     def close(self, code: int) -> None:
         """Close after what is queued; at once when the client does not read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from roost.errors import InvariantViolated
-from roost.limits import SHUTDOWN_S
+from roost.limits import SHUTDOWN_S, SOCKET_HELD_FRAMES_MAX
 from roost.live.channel import Channel, Payload
 from roost.otp import Down, Monitor, Process, Scheduler
 from roost.otp.crash import is_clean
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from roost.runtime.clock import Timer
     from roost.web.connection import Connection
 
-HELD_FRAMES_MAX: Final = 10_000
-"""Frames that wait for a join to be answered; a channel that is still joining then is given up."""
 LEFT: Final = "shutdown:left"
 REPLACED: Final = "shutdown:duplicate_join"
 REFUSED: Final = "shutdown:refused"
@@ -139,10 +137,13 @@ class Seat:
         held = self._held
         if held is None:
             self._connection.write(frame)
-        elif len(held) < HELD_FRAMES_MAX:
+        elif len(held) < SOCKET_HELD_FRAMES_MAX:
             held.append(frame)
         elif self.process is not None:
             self.process.exit(OVERRUN)
+
+    def flush(self) -> None:
+        """What is held back is not sent at the end of a turn, but when the client has joined."""
 
     # What the channel does
 

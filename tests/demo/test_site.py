@@ -38,6 +38,7 @@ async def test_the_page_and_its_files() -> None:
             assert "ws://127.0.0.1:*" in policy
             assert "unsafe" not in policy
             assert response.headers["x-content-type-options"] == "nosniff"
+            assert response.headers["cache-control"] == "no-cache"
 
 
 @pytest.mark.parametrize("host", ["evil.org; script-src *", "a b", "", "x\ty", "'unsafe-inline'"])

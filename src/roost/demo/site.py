@@ -110,7 +110,7 @@ class Site:
 
 
 async def _page(request: Request) -> FileResponse:
-    return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+    return FileResponse(STATIC / "index.html")
 
 
 def _header(scope: Scope, wanted: bytes) -> str | None:
@@ -133,6 +133,7 @@ def _page_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
         (b"content-security-policy", policy.encode()),
         (b"x-content-type-options", b"nosniff"),
         (b"referrer-policy", b"same-origin"),
+        (b"cache-control", b"no-cache"),  # a page and its modules are of one version
         (b"cross-origin-opener-policy", b"same-origin"),
     ]
 

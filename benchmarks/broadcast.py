@@ -44,8 +44,8 @@ def line(name: str, in_flight: int, turns: Sequence[Sequence[Sample]]) -> Line:
         "deliveries/s",
         [Bound("ratio", ">=", 0.9), Bound("cpu_us", "<=", 6)],
         f"{SOCKETS} sockets, {in_flight} broadcast(s) in flight; p50 and p99 until the last socket has it; cpu_us: of "
-        "the server, per delivery; reference: a bare picows server, one write per frame (ours joins the frames of a turn); "
-        "generator: picows, one process",
+        "the server, per delivery; reference: a bare picows server, one write per frame (ours joins those of a "
+        "turn); generator: picows, one process",
         [rates(side) for side in turns],
         {**latencies(*turns), "cpu_us": cpu[0], "reference_cpu_us": cpu[1]},
     )

@@ -71,7 +71,7 @@ class History:
         """A client is told."""
         operation.outcome, operation.got, operation.note = outcome, got, note
         operation.ended_s = self._trace.now()
-        self._trace.add("end", operation.index, outcome, repr(got), note)
+        self._trace.add(f"{operation.kind} {outcome}", operation.index, repr(got), note)
 
     def acknowledged(self) -> list[Operation]:
         """The puts and deletes that their clients may rely on."""

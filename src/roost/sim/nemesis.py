@@ -18,6 +18,10 @@ NodeT = TypeVar("NodeT", bound=Stoppable)
 
 KINDS: Final = ("crash", "split", "one_way", "power_cut", "slow_disk", "full_disk", "reset", "pause")
 """Every kind of fault."""
+MOMENTS: Final = ("put", "put ok", "disk", "data")
+"""Events after which a crash hurts most: a client begins to write, or is told; a commit is done; bytes arrive."""
+MOMENT_S: Final = 0.5
+"""How long a crash waits for its moment, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,15 @@ class Nemesis(Generic[NodeT]):
     async def _lasts(self) -> None:
         await asyncio.sleep(self._draw.expovariate(1.0 / self.plan.length_s))
 
+    async def _moment(self) -> None:
+        """Wait for a moment worth breaking something, every other time; chance alone rarely meets one."""
+        if self._draw.random() < 0.5:
+            come: asyncio.Future[None] = self.world.loop.create_future()
+            self.world.trace.once(self._draw.choice(MOMENTS), lambda: come.cancel())
+            await asyncio.wait([come], timeout=MOMENT_S)
+
     async def _crash(self) -> None:
+        await self._moment()
         name = self._victim()
         if name is not None:
             self.world.crash(name)
@@ -115,6 +127,7 @@ class Nemesis(Generic[NodeT]):
             await self._boot(name)
 
     async def _power_cut(self) -> None:
+        await self._moment()
         self.world.power_cut()
         await self._lasts()
         for name in self.world.names:

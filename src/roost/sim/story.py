@@ -148,8 +148,8 @@ class _Story:
         await self._whole(world, history, nemesis)
 
     async def _liveness(self, world: World[KvNode], history: History, nemesis: Nemesis[KvNode]) -> None:
-        """One machine is off for good: no fewer than w-1 holders of any write are left."""
-        gone = self._draw.choice(world.names)
+        """One machine is off for good: the one that was asked for the last write, if any was acknowledged."""
+        gone = history.acknowledged()[-1].node if history.acknowledged() else self._draw.choice(world.names)
         world.crash(gone)
         await world.eventually(lambda: _settled(world), SETTLE_S, f"a full mesh without {gone}")
         asked = self._draw.choice(world.running)
@@ -177,7 +177,7 @@ class _Story:
         self._verdict.broken += invented(operations, final)
 
     async def _read(self, world: World[KvNode], name: str, key: str, replies: int) -> tuple[str, ...]:
-        values, _ = await world.on(name, lambda node: _siblings(node.bucket, key, replies))
+        values, _ = await world.on(name, lambda node: siblings(node.bucket, key, replies))
         return values
 
 
@@ -204,7 +204,7 @@ class _Client:
 
     async def _get(self, machine: str, key: str) -> tuple[tuple[str, ...], str] | None:
         operation = self._history.get(self._name, machine, key)
-        known = await self._ask(operation, machine, lambda node: _siblings(node.bucket, key, None))
+        known = await self._ask(operation, machine, lambda node: siblings(node.bucket, key, None))
         if known is not None:
             self._history.end(operation, "ok", got=known[0])
         return known
@@ -239,7 +239,7 @@ class _Client:
             return None
 
 
-async def _siblings(bucket: Bucket, key: str, replies: int | None) -> tuple[tuple[str, ...], str]:
+async def siblings(bucket: Bucket, key: str, replies: int | None) -> tuple[tuple[str, ...], str]:
     """All concurrent values under a key, sorted, and the context to replace them with."""
     try:
         found = await bucket.get(key, n=None if replies is None else 3, r=replies, timeout_s=2.0)

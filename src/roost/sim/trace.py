@@ -22,6 +22,7 @@ class Trace:
         self._hash = hashlib.blake2b(digest_size=8)
         self._last: list[str] = []
         self.events = 0
+        self._once: dict[str, list[Callable[[], object]]] = {}
 
     def add(self, kind: str, *facts: str | int | float | bytes) -> None:
         """Count one event in. Facts are values, never objects: an address in a `repr` differs in every run."""
@@ -31,6 +32,13 @@ class Trace:
         self._last.append(line)
         if len(self._last) >= 2 * LINES_KEPT:
             del self._last[:LINES_KEPT]
+        if self._once and kind in self._once:
+            for action in self._once.pop(kind):
+                action()
+
+    def once(self, kind: str, action: Callable[[], object]) -> None:
+        """Call `action` at the next event of a kind, such as "put ok". It must only take note of it."""
+        self._once.setdefault(kind, []).append(action)
 
     def now(self) -> float:
         """Virtual seconds since the world began."""

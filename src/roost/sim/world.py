@@ -228,7 +228,7 @@ class World(Generic[NodeT]):
         if dark is None:
             dark = self._draw.random() < 0.5
         self.trace.add("crash", name, dark)
-        machine.platter.cut()
+        machine.platter.cut(dark)
         self.network.cut(life, dark)
         self.loop.kill(life)
         self._dead.append(life)

@@ -83,6 +83,14 @@ async def test_a_silent_replica_costs_no_more_than_the_deadline() -> None:
         assert len(nodes["a"].operations) == 0
 
 
+async def test_a_deadline_is_a_deadline_even_when_the_link_notices_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SWEEP_S", 0.4)
+    story = Story()
+    async with flock("a", "b", setup=story.setup) as nodes:
+        with pytest.raises(DeadlineExceeded):
+            await story.rings["a"].write(story.key(nodes, "b"), Ask("b"), n=2, w=2, timeout_s=0.1)
+
+
 async def test_numbers_that_never_work_are_refused() -> None:
     story = Story()
     async with flock("a", "b", setup=story.setup):

@@ -114,6 +114,11 @@ def test_nothing_follows_the_deadline() -> None:
     assert (answer.error.got, answer.error.needed, answer.error.timeout_s) == (1, 2, 0.5)
     assert op.found_at(two, NEW) == op.failed(three) == op.deadline_passed(0.5) == ()
     assert op.found == OLD
+    put = PutOp([one, two, three], 3)
+    put.replied(one)
+    put.deadline_passed(0.5)
+    assert put.replied(two) == put.failed(three) == ()
+    assert put.nodes == ("n0",)
 
 
 def test_a_read_answers_after_r_and_repairs_after_all() -> None:

@@ -249,6 +249,11 @@ class World(Generic[NodeT]):
         self.trace.add("pause", name)
         self.loop.pause(life)
 
+    def is_paused(self, name: str) -> bool:
+        """Whether the node of a machine is paused."""
+        life = self._machines[name].life
+        return life is not None and life.stopped
+
     def resume(self, name: str) -> None:
         """Let a paused node go on; harmless when it is not paused."""
         life = self._machines[name].life

@@ -115,6 +115,32 @@ def test_a_second_hello_is_refused() -> None:
         acceptor.step(A)
 
 
+@pytest.mark.parametrize("word", [Welcome(), Challenge(A, bytes(32)), A, Proof(bytes(32))])
+def test_an_acceptor_that_has_met_a_stranger_is_opened_by_nothing_but_a_proof(word: Word) -> None:
+    acceptor = Handshake(B, b"cookie")
+    acceptor.step(A)
+    with pytest.raises(HandshakeRefused):
+        acceptor.step(word)
+
+
+@pytest.mark.parametrize("word", [B, Welcome(), Proof(bytes(32)), Challenge(B, bytes(32))])
+def test_a_dialler_believes_nobody_but_an_acceptor_that_has_proved_itself(word: Word) -> None:
+    dialler = Handshake(A, b"cookie", "b@h")
+    dialler.open()
+    with pytest.raises(HandshakeRefused):
+        dialler.step(word)
+
+
+def test_a_dialler_never_plays_the_acceptor() -> None:
+    dialler = Handshake(A, b"cookie", "b@h")
+    challenge, _ = Handshake(B, b"cookie").step(dialler.open())
+    assert challenge is not None
+    dialler.step(challenge)
+    for word in (B, Proof(bytes(32)), challenge):
+        with pytest.raises(HandshakeRefused, match="unexpected"):
+            dialler.step(word)
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_get_past_the_declared_words(noise: bytes) -> None:
     try:

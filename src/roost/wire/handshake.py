@@ -11,7 +11,9 @@ nonces; the cookie itself never travels. Each side proves before the other belie
 acceptor proves first, so that a dialler never answers a stranger. The two proofs have different labels: neither can
 be sent back as the other.
 
-Invariant: a handshake ends once, as agreed or as refused, within four frames of at most HANDSHAKE_BYTES_MAX.
+Invariant: each side takes each word only in its own turn: an acceptor is opened by a valid proof and by nothing else,
+a dialler by a welcome that follows one. A handshake ends once, as agreed or as refused, within four frames of at most
+HANDSHAKE_BYTES_MAX.
 """
 
 from __future__ import annotations
@@ -83,14 +85,15 @@ class Handshake:
         expected: the name that a dialler wants to reach; None for an acceptor or a console.
     """
 
-    __slots__ = ("_cookie", "_me", "expected", "peer")
+    __slots__ = ("_awaited", "_cookie", "_me", "expected", "peer")
 
     def __init__(self, me: Hello, cookie: bytes, expected: str | None = None) -> None:
         self._me = me
         self._cookie = cookie
         self.expected = expected
         self.peer: Hello | None = None
-        """Who the other side says it is; proved once `step` has returned True."""
+        """Who the other side says it is; proved once `step` has answered with Proof or Welcome."""
+        self._awaited: type[Hello | Challenge | Proof | Welcome] = Hello
 
     @property
     def local(self) -> str:
@@ -98,7 +101,8 @@ class Handshake:
         return self._me.node
 
     def open(self) -> Hello:
-        """What a dialler says first."""
+        """What a dialler says first. Whoever does not say it is an acceptor."""
+        self._awaited = Challenge
         return self._me
 
     def step(self, word: Word) -> tuple[Word | None, bool]:
@@ -107,23 +111,24 @@ class Handshake:
         Raises:
             HandshakeRefused: when there will be no link. `denial` makes the word that tells the other side.
         """
-        match word:
-            case Hello() if self.peer is None:
-                self._meet(word)
-                return Challenge(self._me, self._prove(b"acceptor", word, self._me)), False
-            case Challenge() if self.peer is None:
-                self._meet(word.hello)
-                self._believe(word.proof, b"acceptor", self._me, word.hello)
-                return Proof(self._prove(b"dialler", self._me, word.hello)), False
-            case Proof() if self.peer is not None:
-                self._believe(word.proof, b"dialler", self.peer, self._me)
-                return Welcome(), True
-            case Welcome() if self.peer is not None:
-                return None, True
-            case Denied():
-                raise HandshakeRefused(f"the other side says: {word.reason[:200]}")
-            case _:
-                raise HandshakeRefused(f"an unexpected {type(word).__name__}")
+        if isinstance(word, Denied):
+            raise HandshakeRefused(f"the other side says: {word.reason[:200]}")
+        if type(word) is not self._awaited:
+            raise HandshakeRefused(f"an unexpected {type(word).__name__}")
+        if isinstance(word, Hello):
+            self._meet(word)
+            self._awaited = Proof
+            return Challenge(self._me, self._prove(b"acceptor", word, self._me)), False
+        if isinstance(word, Challenge):
+            self._meet(word.hello)
+            self._believe(word.proof, b"acceptor", self._me, word.hello)
+            self._awaited = Welcome
+            return Proof(self._prove(b"dialler", self._me, word.hello)), False
+        if isinstance(word, Proof):
+            assert self.peer is not None
+            self._believe(word.proof, b"dialler", self.peer, self._me)
+            return Welcome(), True
+        return None, True
 
     def _meet(self, peer: Hello) -> None:
         me = self._me

@@ -148,6 +148,7 @@ async def _story() -> tuple[str, int]:
             group.create_task(Nemesis(world, Plan.draw(world.seed)).rage(ACT_S))
             crowd = group.create_task(_crowd(world, world.loop.time() + ACT_S))
         await world.eventually(lambda: _agreed(world), SETTLE_S, "one list of who is there, on every node and screen")
+        await asyncio.sleep(1.0)  # which topics are wanted is told when a link comes up, and takes its way
         for name in NAMES:
             world.node(name).screen.heard.append(("mended", 0))
             await world.on(name, lambda node: node.say())

@@ -42,3 +42,33 @@ def test_an_undeclared_code_is_a_bad_message() -> None:
 @pytest.mark.parametrize("facts", [["one", 2], [1], [1, 2, 3], "text"])
 def test_wrong_facts_are_a_bad_message(facts: object) -> None:
     assert isinstance(decode_failure("no_quorum", msgspec.msgpack.encode(facts)), BadMessage)
+
+
+class Expired(Refusal):
+    """A refusal that is not made of its arguments, against the rule."""
+
+    def __init__(self, ticket: type) -> None:
+        super().__init__(ticket.__name__)
+
+
+class Mute(Refusal):
+    """A refusal that cannot even say what it is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_a_refusal_that_cannot_be_built_again_is_a_bad_message() -> None:
+    assert isinstance(across(Expired(int)), BadMessage)
+
+
+@pytest.mark.parametrize("error", [SoldOut("sku-42", 2**70), SoldOut("\ud800", 1), Mute(2**70)])
+def test_a_refusal_that_cannot_be_encoded_is_a_bad_message(error: RoostError) -> None:
+    assert isinstance(across(error), BadMessage)
+
+
+def test_a_bug_whose_text_is_no_text_still_arrives() -> None:
+    assert isinstance(across(OSError("\udcff")), ProcessDown)

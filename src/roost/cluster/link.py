@@ -171,6 +171,9 @@ class Link(asyncio.Protocol):
         """Answer a request of the peer with an error; nothing happens when the link is down by now."""
         if self.is_open:
             code, arguments = encode_failure(error, self.peer)
+            if len(arguments) > limits.MESSAGE_BYTES_MAX:
+                too_large = TooLarge("a refusal between nodes", len(arguments), limits.MESSAGE_BYTES_MAX)
+                code, arguments = encode_failure(too_large, self.peer)
             self._send(Refused(request_id, code, msgspec.Raw(arguments)), len(arguments))
 
     async def writable(self) -> None:
@@ -271,10 +274,13 @@ class Link(asyncio.Protocol):
         try:
             try:
                 answer, is_open = self._handshake.step(decode_word(payload))
-            except msgspec.MsgspecError as error:
+            except (ValueError, RecursionError) as error:  # MsgspecError is a ValueError, as is text that is no UTF-8
                 raise HandshakeRefused(f"not a word of the handshake: {error}") from None
             if self._handshake.peer is not None and isinstance(answer, Proof | Welcome):
                 self._owner.admit(self._handshake.peer)
+            if isinstance(answer, Proof):
+                # The acceptor has proved itself, and its first batch may come in one read with its welcome.
+                self._frames.size_bytes_max = limits.FRAME_BYTES_MAX
             if answer is not None:
                 self._write(frame(encode_word(answer)))
             if is_open:
@@ -326,7 +332,7 @@ class Link(asyncio.Protocol):
     def _on_batch(self, payload: memoryview) -> None:
         try:
             batch = decode_batch(payload)
-        except msgspec.MsgspecError as error:
+        except (ValueError, RecursionError) as error:  # MsgspecError is a ValueError, as is text that is no UTF-8
             raise BadMessage(str(error)) from None
         pending, services = self._pending, self._owner.services
         for message in batch:
@@ -348,6 +354,10 @@ class Link(asyncio.Protocol):
     def _serve(self, service: Service | None, request: Request) -> None:
         if service is None:
             self.refuse(request.id, NoSuchProcess(request.service))
+            return
+        if self._is_choked():
+            # The peer asks, and does not take the answers: what they need would gather here without bound.
+            self.refuse(request.id, Overloaded(f"the link to {self.peer}", limits.HEARTBEAT_S))
             return
         try:
             service.on_request(self, request)

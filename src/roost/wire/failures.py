@@ -22,11 +22,15 @@ _decode = msgspec.msgpack.Decoder(list[object]).decode
 def encode_failure(error: BaseException, target: str) -> tuple[str, bytes]:
     """The code and the encoded arguments of `error`.
 
-    An error that is not declared crosses as ProcessDown of `target`, with its text as the reason.
+    An error that is not declared crosses as ProcessDown of `target`, with its text as the reason; one whose arguments
+    cannot be encoded as BadMessage. This never raises: whoever asked gets an answer, whatever the error is made of.
     """
     if not isinstance(error, RoostError) or isinstance(error, InvariantViolated):
-        error = ProcessDown(target, f"{type(error).__name__}: {error}")
-    return error_code(type(error)), _encode(error.args)
+        return ProcessDown.code, _encode((target, _text(error)))
+    try:
+        return error_code(type(error)), _encode(error.args)
+    except Exception:  # an argument beyond 64 bits, text that is no UTF-8, a __str__ that fails
+        return BadMessage.code, _encode((f"an error that cannot be sent: {_text(error)}",))
 
 
 def decode_failure(code: str, arguments: msgspec.Raw | bytes) -> RoostError:
@@ -36,13 +40,21 @@ def decode_failure(code: str, arguments: msgspec.Raw | bytes) -> RoostError:
         return BadMessage(f"the other side refused with an error that is not declared here: {code}")
     try:
         return declared(*_checked(declared, _decode(arguments)))
-    except (msgspec.MsgspecError, TypeError, ValueError) as problem:
-        return BadMessage(f"the other side refused with {code}, but its facts are wrong: {problem}")
+    except Exception as problem:  # what an application's constructor does with wrong arguments is its own affair
+        return BadMessage(f"the other side refused with {code}, but its facts are wrong: {_text(problem)}")
 
 
 def error_code(cls: type[RoostError]) -> str:
     """The name of an error class on the wire: its own `code`, or where it is defined for one that declares none."""
     return cls.code if "code" in vars(cls) else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        sentence = str(error)
+    except Exception:
+        sentence = "it cannot say why"
+    return f"{type(error).__name__}: {sentence}".encode(errors="backslashreplace").decode()
 
 
 def _declared(cls: type[RoostError]) -> Iterator[type[RoostError]]:

@@ -29,8 +29,9 @@ CONSOLES_MAX: Final = 16
 """Consoles connected to one node."""
 EXPIRE_S: Final = 0.05
 """How often requests whose time is up are ended: the grain of every timeout between nodes."""
-BATCH_MESSAGES_MAX: Final = 256
-"""Messages in one frame; more leave in a further frame of the same turn."""
+BATCH_MESSAGES_MAX: Final = 32
+"""Messages in one frame. A turn with more to say sends several frames, so that the peer works on the first of them
+while the rest is still being made: measured, 32 beats 256 by half with two idle cores, and costs nothing otherwise."""
 BATCH_BYTES_MAX: Final = 256 * 1024
 """Bodies in one frame, unless a single one is larger; more leave in a further frame of the same turn."""
 MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024

@@ -178,6 +178,18 @@ def test_a_delta_that_overlaps_with_a_snapshot_changes_nothing_twice() -> None:
     assert keys(b) == ["ada"]
 
 
+def test_an_old_delta_brings_nobody_back() -> None:
+    a, b = pair()
+    id = a.track("t", "alex", {})
+    old = a.take_delta()
+    assert old is not None
+    b.merge("a", old)
+    a.untrack(id)
+    share(a, b)
+    assert b.merge("a", old)
+    assert keys(b) == []
+
+
 def test_a_delta_before_the_first_snapshot_asks_for_it() -> None:
     a, b = Presences("a", 1), Presences("b", 2)
     b.peer_up("a", 1)

@@ -156,6 +156,9 @@ def test_a_peer_that_does_not_keep_up_gets_everything_when_it_does() -> None:
     world.cables.fabrics["a"].choked.clear()
     world.pass_time()
     assert world.seen() == {"a": ["ada"], "b": ["ada"]}
+    world.cables.counted.clear()
+    world.pass_time()
+    assert world.cables.counted == []
     world.presence["a"].track("t", "bo", {})
     world.pass_time()
     assert world.seen()["b"] == ["ada", "bo"]

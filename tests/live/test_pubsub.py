@@ -57,6 +57,11 @@ def test_nothing_is_delivered_after_unsubscribing() -> None:
     world.nodes["a"].unsubscribe("t", one)
     world.nodes["a"].broadcast("t", "e", {"n": 1})
     assert (one.got, two.got) == ([], [1])
+    three = world.inbox("a")
+    world.nodes["a"].broadcast("t", "e", {"n": 2})
+    world.nodes["a"].unsubscribe("t", three)
+    world.nodes["a"].broadcast("t", "e", {"n": 3})
+    assert (two.got, three.got) == ([1, 2, 3], [2])
     assert world.nodes["a"].subscribers("t") == 1
 
 
@@ -220,6 +225,29 @@ def test_a_peer_that_could_not_be_told_is_told_everything_later() -> None:
     world.nodes["b"].broadcast("t", "e", {"n": 1})
     world.cables.flow()
     assert inbox.got == [1]
+
+
+def test_what_is_not_wanted_any_more_is_told_later_too() -> None:
+    world = World("a", "b")
+    inbox = world.inbox("a")
+    world.cables.flow()
+    world.cables.fabrics["a"].choked.add("b")
+    world.nodes["a"].unsubscribe("t", inbox)
+    world.cables.fabrics["a"].choked.clear()
+    world.clock.advance(RESYNC_S)
+    world.cables.flow()
+    world.cables.counted.clear()
+    world.nodes["b"].broadcast("t", "e", {"n": 1})
+    assert world.cables.counted == []
+
+
+def test_nothing_is_sent_to_a_node_that_is_down(caplog: pytest.LogCaptureFixture) -> None:
+    world = World("a", "b")
+    world.inbox("a")
+    world.cables.flow()
+    world.cables.pull("a", "b")
+    world.nodes["b"].broadcast("t", "e", {"n": 1})
+    assert caplog.records == []
 
 
 def test_a_broadcast_that_one_node_cannot_take_reaches_the_others() -> None:

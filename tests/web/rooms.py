@@ -18,6 +18,7 @@ class Room(Channel, topic="room:*"):
 
     async def join(self, topic: str, params: Payload, socket: Rooms) -> Payload | None:
         self.log = socket.log
+        self.gate = socket.gate
         self.log.append(f"join {topic}")
         if "wait" in params:
             await socket.gate.wait()
@@ -40,6 +41,10 @@ class Room(Channel, topic="room:*"):
     async def slow(self, payload: Payload) -> Payload:
         await asyncio.sleep(0)
         return payload
+
+    @event("hold")
+    async def hold(self, payload: Payload) -> None:
+        await self.gate.wait()
 
     @event("nothing")
     def nothing(self, payload: Payload) -> None:
@@ -97,10 +102,17 @@ class Lobby(Channel, topic="lobby"):
         return {"lobby": True}
 
 
+class Stubborn(Channel, topic="stubborn"):
+    """Does not end."""
+
+    async def terminate(self, reason: object) -> None:
+        await asyncio.Event().wait()
+
+
 class Rooms(Socket):
     """The socket of these tests."""
 
-    channels = (Room, Lobby)
+    channels = (Room, Lobby, Stubborn)
 
     def __init__(self) -> None:
         self.log: list[str] = []

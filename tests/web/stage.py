@@ -62,12 +62,12 @@ class _HandTimer:
         self._cancelled.append(True)
 
 
-def make_live(name: str = "a@127.0.0.1") -> tuple[Live, HandClock]:
-    """The live half of a node that is alone."""
+def make_live(name: str = "a@127.0.0.1", fabric: Fabric | None = None) -> tuple[Live, HandClock]:
+    """The live half of a node; it is alone when no fabric is given."""
     clock = HandClock()
     runtime = Runtime.real()
     runtime = Runtime(clock, runtime.entropy, runtime.net)
-    fabric = Fabric(Config(name=name), runtime, b"")
+    fabric = fabric or Fabric(Config(name=name), runtime, b"")
     pubsub = PubSub(fabric, clock)
     return Live(Scheduler(runtime, name), clock, pubsub, Presence(fabric, pubsub, clock)), clock
 

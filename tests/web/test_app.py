@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from roost.cluster.vnode import Sender, Vnode
 from roost.config import Address, Config
+from roost.data.kv import Found
 from roost.errors import ConfigError, StartFailed
 from roost.live.channel import Channel, Payload, event
 from roost.otp import GenServer, call
@@ -190,14 +191,31 @@ async def test_an_update_starts_from_what_there_is() -> None:
         assert await store.get("n") is None
 
 
-async def test_concurrent_updates_are_merged() -> None:
-    def union(values: tuple[object, ...]) -> object:
-        return sorted({item for value in values for item in value})  # type: ignore[attr-defined]  # lists only
+def union(values: tuple[object, ...]) -> object:
+    return sorted({item for value in values for item in value})  # type: ignore[attr-defined]  # lists only
 
+
+async def test_what_is_written_between_the_read_and_the_write_of_an_update_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     merging = Roost("merging")
     bags = merging.kv("bags", merge=union)
     async with booted(merging):
-        await asyncio.gather(*(bags.update("k", lambda old, n=n: union((old or [], [n]))) for n in range(20)))  # type: ignore[misc]  # mypy and default arguments
+        bucket = merging.running().buckets["bags"]
+        get = bucket.get
+
+        async def get_slowly(key: str, **options: Any) -> Found | None:
+            found = await get(key, **options)
+            await asyncio.sleep(0)  # all of them read before the first one writes
+            return found
+
+        monkeypatch.setattr(bucket, "get", get_slowly)
+
+        def adding(number: int) -> Callable[[object], object]:
+            return lambda old: union((old or [], [number]))
+
+        for start in (0, 10):
+            await asyncio.gather(*(bags.update("k", adding(number)) for number in range(start, start + 10)))
         found = await bags.get("k")
         assert found is not None
         assert found.value == list(range(20))

@@ -307,3 +307,15 @@ async def test_a_client_that_asks_too_much_at_once_is_read_no_further(monkeypatc
     open_gate(client)
     assert len(await client.hear()) == 4
     assert not client.is_paused
+
+
+async def test_a_lost_connection_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "SOCKET_PENDING_MAX", 1)
+    client = Client(make_live()[0], Rooms)
+    ready: list[bool] = []
+    client.say("1", "1", "room:a", "phx_join", {"wait": True})
+    assert not client.connection.when_ready(lambda: ready.append(True))
+    client.connection.lost()
+    assert ready == [True]
+    assert not client.is_paused
+    assert client.connection.when_ready(lambda: ready.append(False))

@@ -11,6 +11,7 @@ import pytest
 from roost import limits
 from roost.errors import Refusal
 from roost.live.channel import Channel, Payload, event
+from roost.web import connection as connection_module
 from roost.web import outlet as outlet_module
 from roost.web.socket import ConnectInfo, Socket, seal
 from tests.web.stage import Asgi, endpoint_of, make_live, settle
@@ -20,11 +21,16 @@ class Echo(Channel, topic="echo"):
     """Sends back what it gets, with what is known of the client."""
 
     def join(self, topic: str, params: Payload, socket: Echoes) -> Payload:
+        self.socket = socket
         return {"who": socket.who, "token": socket.info.auth_token, "x": dict(socket.info.headers)}
 
     @event("echo")
     def echo(self, payload: Payload) -> Payload:
         return payload
+
+    @event("rename")
+    def rename(self, payload: Payload) -> None:
+        self.socket.who = "other"
 
 
 class Echoes(Socket):
@@ -46,6 +52,20 @@ class Open(Socket):
 
     async def connect(self, params: Any, info: ConnectInfo) -> None:
         await asyncio.sleep(0)
+
+
+class Slow(Channel, topic="slow"):
+    """Takes its time."""
+
+    @event("slow")
+    async def slow(self, payload: Payload) -> None:
+        await asyncio.sleep(0)
+
+
+class Slows(Socket):
+    """Lets everybody in."""
+
+    channels = (Slow,)
 
 
 WHO = b"vsn=2.0.0&who=al%20ex"
@@ -176,3 +196,39 @@ async def test_a_socket_is_frozen_once_it_is_connected() -> None:
     with pytest.raises(AttributeError, match="frozen"):
         socket.who = "bo"
     assert socket.who == "alex"
+
+
+async def test_a_channel_cannot_change_the_socket(caplog: pytest.LogCaptureFixture) -> None:
+    client = Asgi(endpoint_of(Echoes, make_live()[0]), query_string=WHO)
+    client.say("1", "1", "echo", "phx_join", {})
+    client.say("1", "2", "echo", "rename", {})
+    sent = await client.until(3)
+    assert msgspec.json.decode(sent[2]["text"])[3] == "phx_error"
+    assert "frozen" in caplog.text
+    await client.gone()
+
+
+async def test_a_client_that_reads_can_be_sent_any_amount(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlet_module, "SOCKET_BUFFER_BYTES_MAX", 1000)
+    live, _ = make_live()
+    client = Asgi(endpoint_of(Echoes, live), query_string=WHO)
+    client.say("1", "1", "echo", "phx_join", {})
+    await client.until(2)
+    for number in range(50):
+        live.pubsub.broadcast("echo", "news", {"text": "x" * 100})
+        await client.until(3 + number)
+    assert {message["type"] for message in client.sent[1:]} == {"websocket.send"}
+    await client.gone()
+
+
+async def test_a_client_that_asks_a_lot_at_once_is_read_as_fast_as_it_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection_module, "SOCKET_PENDING_MAX", 2)
+    client = Asgi(endpoint_of(Slows, make_live()[0]))
+    client.say("1", "1", "slow", "phx_join", {})
+    for ref in range(20):
+        client.say("1", ref, "slow", "slow", {})
+    sent = await client.until(22)
+    assert [msgspec.json.decode(message["text"])[1] for message in sent[2:]] == list(range(20))
+    await client.gone()

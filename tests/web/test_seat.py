@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from roost import limits
 from roost.web import seat as seat_module
+from tests.live.cable import Cables
 from tests.web.rooms import OK, Rooms, client_in, log_of, open_gate
 from tests.web.stage import Client, make_live, settle
 
@@ -40,6 +42,43 @@ async def test_joining_thrice_at_once_leaves_the_last() -> None:
     assert (await client.hear())[0][4] == {"status": "ok", "response": {"x": 1}}
     assert len(live.scheduler.processes) == 1
     assert live.pubsub.subscribers("room:a") == 1
+
+
+async def test_joins_that_wait_for_an_old_channel_to_end_are_answered_by_the_last() -> None:
+    live, clock = make_live()
+    client = Client(live, Rooms)
+    await client.join("stubborn", "1")
+    for ref in ("2", "3", "4"):
+        client.say(ref, ref, "stubborn", "phx_join", {})
+    client.say("4", "5", "stubborn", "echo", {})
+    live.pubsub.broadcast("stubborn", "news", {})
+    unmatched = {"status": "error", "response": {"reason": "unmatched topic"}}
+    assert await client.hear() == [["4", "5", "stubborn", "phx_reply", unmatched]]
+    clock.advance(limits.SHUTDOWN_S)
+    superseded = {"status": "error", "response": {"reason": "replaced by a newer join"}}
+    assert await client.hear() == [
+        ["4", "4", "stubborn", "phx_reply", OK],
+        ["1", "1", "stubborn", "phx_error", {"reason": "channel_crash"}],
+        ["2", "2", "stubborn", "phx_reply", superseded],
+        ["3", "3", "stubborn", "phx_reply", superseded],
+    ]
+    assert live.pubsub.subscribers("stubborn") == 1
+
+
+async def test_a_join_that_waits_can_be_left() -> None:
+    live, clock = make_live()
+    client = Client(live, Rooms)
+    await client.join("stubborn", "1")
+    client.say("2", "2", "stubborn", "phx_join", {})
+    client.say("2", "3", "stubborn", "phx_leave", {})
+    assert await client.hear() == [
+        ["2", "3", "stubborn", "phx_reply", OK],
+        ["2", "2", "stubborn", "phx_close", {}],
+    ]
+    clock.advance(limits.SHUTDOWN_S)
+    await client.hear()
+    assert live.scheduler.processes == {}
+    await client.join("stubborn", "4")
 
 
 async def test_joining_again_during_a_slow_join_gives_up_the_slow_one() -> None:
@@ -108,6 +147,63 @@ async def test_what_was_said_before_a_leave_is_answered_and_what_comes_after_is_
         ("4", "phx_reply"),
         ("1", "phx_close"),
     ]
+
+
+async def test_only_the_first_leave_counts_and_nothing_more_is_heard() -> None:
+    client, _ = await client_in()
+    client.say("1", "2", "room:a", "hold", {})
+    client.say("1", "3", "room:a", "phx_leave", {})
+    client.say("1", "4", "room:a", "phx_leave", {})
+    client.connection.live.pubsub.broadcast("room:a", "news", {})
+    assert await client.hear() == []
+    open_gate(client)
+    assert [(message[1], message[3]) for message in await client.hear()] == [
+        ("2", "phx_reply"),
+        ("3", "phx_reply"),
+        ("1", "phx_close"),
+    ]
+
+
+async def test_a_join_is_answered_when_the_other_nodes_know() -> None:
+    cables = Cables()
+    live, _ = make_live("a", cables.fabric("a"))
+    make_live("b", cables.fabric("b"))
+    cables.plug("a", "b")
+    cables.flow()
+    client = Client(live, Rooms)
+    client.say("1", "1", "room:a", "phx_join", {})
+    assert await client.hear() == []
+    cables.flow()
+    assert await client.hear() == [["1", "1", "room:a", "phx_reply", OK]]
+
+
+@pytest.mark.parametrize("ends_by", ["leave", "loss", "another join"])
+async def test_what_ends_before_the_other_nodes_know_leaves_nothing_behind(ends_by: str) -> None:
+    cables = Cables()
+    live, _ = make_live("a", cables.fabric("a"))
+    make_live("b", cables.fabric("b"))
+    cables.plug("a", "b")
+    cables.flow()
+    client = Client(live, Rooms)
+    client.say("1", "1", "room:a", "phx_join", {})
+    await settle()
+    if ends_by == "leave":
+        client.say("1", "2", "room:a", "phx_leave", {})
+    elif ends_by == "loss":
+        client.connection.lost()
+    else:
+        client.say("2", "2", "room:a", "phx_join", {})
+    cables.flow()
+    heard = await client.hear()
+    cables.flow()
+    heard += await client.hear()
+    assert [(message[1], message[3]) for message in heard] == {
+        "leave": [("1", "phx_reply"), ("2", "phx_reply"), ("1", "phx_close")],
+        "loss": [],
+        "another join": [("1", "phx_reply"), ("2", "phx_reply"), ("1", "phx_close")],
+    }[ends_by]
+    assert live.pubsub.subscribers("room:a") == (ends_by == "another join")
+    assert log_of(client)[1].startswith("terminate room:a shutdown")
 
 
 async def test_leaving_during_a_slow_join_lets_it_finish_first() -> None:

@@ -24,9 +24,6 @@ def test_references_keep_their_type() -> None:
     assert phoenix.reply(None, frame.ref, "phoenix", "ok", {})[2:] == (
         b'[null,90,"phoenix","phx_reply",{"status":"ok","response":{}}]'
     )
-    assert phoenix.same_ref("90", "90")
-    assert not phoenix.same_ref("90", 90)
-    assert not phoenix.same_ref(1, True)
 
 
 def test_elements_after_the_fifth_are_ignored() -> None:

@@ -30,6 +30,7 @@ from roost.wire import phoenix
 BROKEN: Final = 1011
 """The close code after a frame that is none (as Phoenix closes)."""
 CLOSED: Final = "shutdown:closed"
+SUPERSEDED: Final = "replaced by a newer join"
 
 logger = logging.getLogger("roost.socket")
 
@@ -103,7 +104,7 @@ class Connection:
             seat = self._seats.get(topic) if type(topic) is str else None
             if seat is None:
                 self._take_unjoined(frame)
-            elif frame.join_ref is None or phoenix.same_ref(frame.join_ref, seat.join_ref):
+            elif frame.join_ref is None or frame.join_ref == seat.join_ref:
                 self._take_joined(seat, frame)
             # else: said to a channel that this client has already replaced; nobody waits for an answer
 
@@ -201,9 +202,9 @@ class Connection:
         except BadMessage as error:
             self._refuse(frame.join_ref, frame, str(error))
             return
-        seat = Seat(self, topic, frame.join_ref)
+        seat = Seat(self, topic, frame.join_ref, frame.ref)
         self._seats[topic] = seat
-        begin = partial(self._begin, seat, kind, params, frame.ref)
+        begin = partial(self._begin, seat, kind, params)
         if old is None:
             begin()
             return
@@ -220,7 +221,7 @@ class Connection:
         first = old.predecessor
         assert first is not None
         first.successor, seat.predecessor = seat, first
-        seat.farewell = [*old.farewell, phoenix.close(old.join_ref, old.topic)]
+        seat.farewell = [*old.farewell, old.refusal(SUPERSEDED)]
 
     def _cancel(self, seat: Seat) -> None:
         """The client leaves a topic for whose join it has not even got an answer."""
@@ -232,27 +233,27 @@ class Connection:
         self.write(phoenix.reply(seat.join_ref, seat.leave_ref, seat.topic, phoenix.OK_STATUS, {}))
         self.write(phoenix.close(seat.join_ref, seat.topic))
 
-    def _begin(self, seat: Seat, kind: type[Channel], params: dict[str, object], ref: phoenix.Ref) -> None:
+    def _begin(self, seat: Seat, kind: type[Channel], params: dict[str, object]) -> None:
         seat.start(kind, partial(self._ended, seat))
-        self._ask(seat, kind.__join__, (seat.topic, params, self.socket), partial(self._joined, seat, ref))
+        self._ask(seat, kind.__join__, (seat.topic, params, self.socket), partial(self._joined, seat))
 
-    def _joined(self, seat: Seat, ref: phoenix.Ref, value: object, error: Exception | None) -> None:
+    def _joined(self, seat: Seat, value: object, error: Exception | None) -> None:
         self._settle()
         if not self.is_open:
             return
         response: object = {} if value is None else value
         if error is None:
             try:
-                seat.admit(phoenix.reply(seat.join_ref, ref, seat.topic, phoenix.OK_STATUS, response))
+                seat.admit(phoenix.reply(seat.join_ref, seat.ref, seat.topic, phoenix.OK_STATUS, response))
                 return
             except (TypeError, ValueError, RecursionError) as unfit:
                 logger.error("%s: a reply that is not JSON: %s", seat.topic, unfit)
                 reason = "join crashed"
         elif isinstance(error, ProcessDown):
-            reason = "join crashed" if seat.successor is None else "replaced by a newer join"
+            reason = "join crashed" if seat.successor is None else SUPERSEDED
         else:
             reason = _reason(error)
-        self.write(phoenix.reply(seat.join_ref, ref, seat.topic, phoenix.ERROR_STATUS, {"reason": reason}))
+        self.write(seat.refusal(reason))
         for frame in seat.farewell:
             self.write(frame)
         seat.farewell = []

@@ -56,7 +56,5 @@ class HttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Take the cork off."""
-        cork = cast("Cork", self.transport)
-        cork.flush()
-        self.transport = cork.transport
+        self.transport = cast("Cork", self.transport).transport
         super().handle_websocket_upgrade()

@@ -45,14 +45,16 @@ class Seat:
         "leaving",
         "predecessor",
         "process",
+        "ref",
         "successor",
         "topic",
     )
 
-    def __init__(self, connection: Connection, topic: str, join_ref: phoenix.Ref) -> None:
+    def __init__(self, connection: Connection, topic: str, join_ref: phoenix.Ref, ref: phoenix.Ref) -> None:
         self._connection = connection
         self.topic = topic
         self.join_ref = join_ref
+        self.ref = ref
         self.process: Process | None = None
         self.predecessor: Seat | None = None
         self.successor: Seat | None = None
@@ -75,6 +77,10 @@ class Seat:
         process.tied.monitors[Monitor(process, None, on_down)] = None
         connection.live.pubsub.subscribe(self.topic, self, self)
         return process
+
+    def refusal(self, reason: str) -> bytes:
+        """The frame that answers the join with an error."""
+        return phoenix.reply(self.join_ref, self.ref, self.topic, phoenix.ERROR_STATUS, {"reason": reason})
 
     def admit(self, welcome: bytes) -> None:
         """The channel lets the client in: answer as soon as all nodes know that somebody listens here."""

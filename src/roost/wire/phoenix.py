@@ -82,11 +82,6 @@ def payload_of(frame: Frame) -> dict[str, object]:
     return payload
 
 
-def same_ref(left: Ref, right: Ref) -> bool:
-    """Whether two references are the same in value and in type."""
-    return left == right and type(left) is type(right)
-
-
 def text_frame(payload: bytes) -> bytes:
     """Put UTF-8 `payload` into one final, unmasked WebSocket text frame."""
     size = len(payload)

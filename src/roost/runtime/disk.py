@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -60,8 +61,12 @@ class Disk(Protocol):
 
 
 class _RocksStore:
-    def __init__(self, database: Rdict) -> None:
-        self._database = database
+    """RocksDB. After a write that failed it takes no further one until it is opened anew, so that is done here."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._database = _open(path)
+        self._has_failed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="roost-disk")
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -85,13 +90,32 @@ class _RocksStore:
         durable = WriteOptions()
         durable.sync = True
         try:
+            if self._has_failed:
+                self._let_go()
+                self._database = _open(self._path)
+                self._has_failed = False
             self._database.write(writes, durable)
         except Exception as error:
+            self._has_failed = True
             raise OSError(str(error)) from error
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._database.close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._let_go)
         self._thread.shutdown(wait=False)
+
+    def _let_go(self) -> None:
+        # After a failed write closing fails too, although it frees the files; what commits have written is safe.
+        with suppress(Exception):
+            self._database.close()
+
+
+def _open(path: str) -> Rdict:
+    from rocksdict import Options, Rdict
+
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_keep_log_file_num(2)
+    return Rdict(path, options)
 
 
 class FolderDisk:
@@ -124,13 +148,8 @@ class FolderDisk:
 
     async def open_store(self, name: str) -> Store:
         """Open a RocksDB database in the folder."""
-        from rocksdict import Options, Rdict
-
-        options = Options(raw_mode=True)
-        options.create_if_missing(True)
-        options.set_keep_log_file_num(2)
         path = str(self.folder / name)
         try:
-            return _RocksStore(await asyncio.to_thread(Rdict, path, options))
+            return await asyncio.to_thread(_RocksStore, path)
         except Exception as error:
             raise OSError(f"{path}: {error}") from error

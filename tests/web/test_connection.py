@@ -314,6 +314,7 @@ async def test_a_lost_connection_waits_for_nothing(monkeypatch: pytest.MonkeyPat
     client = Client(make_live()[0], Rooms)
     ready: list[bool] = []
     client.say("1", "1", "room:a", "phx_join", {"wait": True})
+    await settle()
     assert not client.connection.when_ready(lambda: ready.append(True))
     client.connection.lost()
     assert ready == [True]

@@ -1,7 +1,7 @@
 # Two commands matter: `make run` and `make test`. Each makes .venv by itself when it is missing.
 
 ARGS ?=
-SEED ?= 1
+SEEDS ?= 100
 export PYTHON
 
 .PHONY: help run test check bench simulate clean
@@ -21,8 +21,8 @@ check: ## lint, format, types and the direction of imports, without the tests
 bench: ## Roost beside its peers, one line of JSON each (ARGS="local_call")
 	@scripts/venv bench && scripts/needs redis-server wrk && exec .venv/bin/python -m benchmarks $(ARGS)
 
-simulate: ## one cluster story in virtual time under the simulator (SEED=7)
-	@scripts/venv && exec .venv/bin/python -m roost.sim $(SEED)
+simulate: ## simulated clusters under every fault, judged (SEEDS=1000, ARGS="7" for one)
+	@scripts/venv && exec .venv/bin/python -m roost.sim $(or $(ARGS),--seeds $(SEEDS))
 
 clean: ## remove .venv, the tools' caches and the demo's data
 	@rm -rf .venv .roost .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/e2e/phoenix/node_modules

@@ -193,6 +193,35 @@ async def test_a_refused_write_is_tried_again_without_another_one(
             assert slate.content[b"\x00\x01k"] == b"v"
 
 
+async def test_a_disk_that_refuses_is_left_alone_until_the_next_attempt(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_module, "COMMIT_RETRY_S", 3600.0)
+    slate = Slate()
+    attempts: list[int] = []
+    commit = slate.commit
+
+    async def counted(batch: Batch) -> None:
+        attempts.append(len(batch))
+        await commit(batch)
+
+    with caplog.at_level(logging.CRITICAL):
+        async with running(slate) as storage:
+            await _settled(storage)
+            slate.commit = counted  # type: ignore[method-assign]  # counts the attempts
+            slate.broken = True
+            told = Told()
+            for number in range(20):
+                storage.put(1, b"%d" % number, b"v")
+                storage.when_durable(told)
+                await told.count(1)
+                await asyncio.sleep(0)
+            assert attempts == [1]
+            slate.broken = False
+        assert attempts == [1, 20]
+        assert told.outcomes[1:] == [None] * 19
+
+
 async def test_a_refused_write_does_not_overtake_a_later_one(caplog: pytest.LogCaptureFixture) -> None:
     slate = Slate()
     with caplog.at_level(logging.CRITICAL):

@@ -124,14 +124,12 @@ class Storage:
             self._commit_soon()
 
     async def commit(self) -> None:
-        """Write until nothing waits, or the disk refuses."""
+        """Write until nothing waits, or the disk refuses: then what waits is left to the committer's next attempt."""
         self._is_committing = True
-        try:
-            while (self._dirty or self._waiting) and self._store is not None:
-                if not await self._commit_batch(self._store):
-                    return
-        finally:
-            self._is_committing = False
+        while (self._dirty or self._waiting) and self._store is not None:
+            if not await self._commit_batch(self._store):
+                return  # still committing, so that no write asks for an attempt of its own
+        self._is_committing = False
 
     async def _commit_batch(self, store: Store) -> bool:
         batch, self._dirty = self._dirty, {}

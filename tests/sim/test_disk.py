@@ -57,6 +57,20 @@ def test_a_crash_keeps_some_prefix_of_what_was_not_acknowledged_and_never_half_a
     assert {run(seed, story()) for seed in range(0, 60, 2)} == {0, 1, 2, 3, 4}
 
 
+def test_a_power_cut_mostly_loses_all_that_was_not_acknowledged() -> None:
+    async def story() -> int:
+        platter, life, disk = _machine()
+        store = await disk.open_store("kv")
+        writing = running_loop().create_task(store.commit([(b"k", b"")]), context=life.context)
+        await turns(3)
+        platter.cut(dark=True)
+        writing.cancel()
+        await asyncio.wait([writing])
+        return platter.commits
+
+    assert 0 < sum(run(seed, story()) for seed in range(60)) < 20
+
+
 def test_an_acknowledged_commit_survives_every_crash() -> None:
     async def story() -> None:
         platter, life, disk = _machine()

@@ -46,3 +46,13 @@ def test_a_trace_depends_on_time_kind_and_facts_and_keeps_the_last_lines() -> No
     assert len(trace.tail()) == LINES_KEPT
     assert trace.tail()[-1].endswith(f"n ({5 * LINES_KEPT - 1},)")
     assert trace.events == 5 * LINES_KEPT
+
+
+def test_once_takes_note_of_the_next_event_of_a_kind_only() -> None:
+    trace = Trace(lambda: 0.0)
+    noted: list[int] = []
+    trace.once("put ok", lambda: noted.append(trace.events))
+    trace.add("put")
+    trace.add("put ok")
+    trace.add("put ok")
+    assert noted == [2]

@@ -60,13 +60,15 @@ class Tale:
     """How a story is told.
 
     Args:
-        machines: how many there are.
+        machines: how many there are, 3 or more.
+        disk_lost: whether the machine that is off in the second act comes back with an empty disk.
         act_s: how long the faults last, in virtual seconds.
         pause_s: the mean time between two operations of one client.
         kinds: the faults that may happen; the seed chooses among them.
     """
 
     machines: int = 3
+    disk_lost: bool = False
     act_s: float = 5.0
     pause_s: float = 0.06
     kinds: tuple[str, ...] = KINDS
@@ -106,7 +108,7 @@ def tell(seed: int, tale: Tale | None = None) -> Verdict:
     Raises:
         SimulationError: the world got stuck, or something failed unseen.
     """
-    tale = tale or Tale(machines=3 if seed % 4 else 5)
+    tale = tale or Tale(machines=3 if seed % 4 else 5, disk_lost=seed % 5 == 0)
     return run(seed, _Story(seed, tale).told(), limit_s=3600.0)
 
 
@@ -156,13 +158,18 @@ class _Story:
         replies = 2 if len(world.names) == 3 else 3
         final = {key: await self._read(world, asked, key, replies) for key in KEYS}
         self._judge(history, final)
+        if self._tale.disk_lost:
+            world.trace.add("disk lost", gone)
+            world.platter(gone).wipe()
         await nemesis.mend()
 
     async def _whole(self, world: World[KvNode], history: History, nemesis: Nemesis[KvNode]) -> None:
         """Everything works: nothing is lost, nothing comes back, and all tell the same."""
         await world.eventually(lambda: _settled(world), SETTLE_S, "a whole cluster")
+        # An empty disk may make two of three replicas know nothing of a write that two had acknowledged: ask all.
+        replies = 3 if self._tale.disk_lost else 2
         for name in world.names:
-            self._judge(history, {key: await self._read(world, name, key, 2) for key in KEYS})
+            self._judge(history, {key: await self._read(world, name, key, replies) for key in KEYS})
         # A write that failed may still be on one replica; the reads have repaired that, so now all must agree.
         await world.eventually(lambda: not _copies_diverged(world), SETTLE_S, "equal replicas after reads")
         told = {name: {key: await self._read(world, name, key, 2) for key in KEYS} for name in world.names}

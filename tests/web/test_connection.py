@@ -320,3 +320,5 @@ async def test_a_lost_connection_waits_for_nothing(monkeypatch: pytest.MonkeyPat
     assert ready == [True]
     assert not client.is_paused
     assert client.connection.when_ready(lambda: ready.append(False))
+    await settle()
+    assert ready == [True]

@@ -18,7 +18,7 @@ from roost.config import Config
 from roost.ops.leash import VARIABLE, Leash, Ready, Refused, Word
 from roost.ops.plan import furnish, plan_nodes
 from roost.ops.runfile import RunFolder
-from tests.cluster.meadow import free_ports
+from tests.e2e.cluster import free_ports
 
 
 class Held:
@@ -65,7 +65,7 @@ async def node(config: Config, target: str, run: Path) -> AsyncIterator[Held]:
 
 def alone(data: str | None = None) -> Config:
     """The settings of a node without companions."""
-    (config,) = plan_nodes("solo", 1, free_ports(1)[0])
+    (config,) = plan_nodes("solo", 1, free_ports(1))
     (config,) = furnish([config], Path(data or "unused"), b"secret")
     return config if data else Config(**{**{name: getattr(config, name) for name in config.__slots__}, "data": None})
 
@@ -99,13 +99,13 @@ async def test_serves_once_it_is_ready_and_stops_in_order_on_sigterm(tmp_path: P
 
 
 async def test_is_ready_without_a_companion_that_does_not_come(tmp_path: Path) -> None:
-    configs = plan_nodes("pair", 2, free_ports(1)[0])
+    configs = plan_nodes("pair", 2, free_ports(2))
     async with node(configs[0], "tests.ops.apps:app", tmp_path) as held:
         assert isinstance(await held.word(), Ready)
 
 
 async def test_stops_at_once_while_it_waits_for_a_companion(tmp_path: Path) -> None:
-    configs = plan_nodes("pair", 2, free_ports(1)[0])
+    configs = plan_nodes("pair", 2, free_ports(2))
     async with node(configs[0], "tests.ops.apps:app", tmp_path) as held:
         assert held.process.stdout is not None
         assert b"serves" in await held.process.stdout.readline()

@@ -104,3 +104,5 @@ TOPIC_BYTES_MAX: Final = 255
 """One topic, event or reference of the Phoenix protocol."""
 PRESENCES_PER_TOPIC_MAX: Final = 10_000
 """Presences of one node under one topic."""
+PRESENCE_META_BYTES_MAX: Final = 64 * 1024
+"""The encoded meta of one presence."""

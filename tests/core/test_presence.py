@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from roost import limits
 from roost.core import presence as presence_module
 from roost.core.presence import Absence, Delta, Presence, Presences, Snapshot, by_key
 from roost.errors import TooLarge
@@ -219,6 +220,41 @@ def test_large_snapshots_come_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         assert keys(b) == []
     b.merge("a", parts[-1])
     assert keys(b) == ["k0", "k1", "k2", "k3", "k4"]
+
+
+def test_a_snapshot_that_was_cut_short_leaves_no_ghosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence_module, "SNAPSHOT_CHUNK", 2)
+    a, b = Presences("a", 1), Presences("b", 2)
+    ids = [a.track("t", f"k{number}", {}) for number in range(3)]
+    b.peer_up("a", 1)
+    first, _ = a.snapshot()
+    b.merge("a", first)  # the second part was refused: the link is full
+    a.untrack(ids[0])
+    for part in a.snapshot():
+        b.merge("a", part)
+    assert keys(b) == ["k1", "k2"]
+
+
+def test_no_part_of_a_snapshot_is_too_large_for_a_link() -> None:
+    a = Presences("a", 1)
+    meta: dict[str, object] = {"about": "x" * (limits.PRESENCE_META_BYTES_MAX // 2)}
+    for number in range(300):
+        a.track("t", f"k{number}", meta)
+    parts = a.snapshot()
+    assert sum(len(part.presences) for part in parts) == 300
+    assert all(len(msgspec.msgpack.encode(part)) < limits.MESSAGE_BYTES_MAX // 8 for part in parts)
+    assert [part.last for part in parts] == [False] * (len(parts) - 1) + [True]
+
+
+def test_a_meta_has_a_limit() -> None:
+    a = Presences("a", 1)
+    id = a.track("t", "k", {})
+    large: dict[str, object] = {"about": "x" * limits.PRESENCE_META_BYTES_MAX}
+    with pytest.raises(TooLarge):
+        a.track("t", "k2", large)
+    with pytest.raises(TooLarge):
+        a.update(id, large)
+    assert keys(a) == ["k"]
 
 
 def test_a_topic_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,12 @@ from typing import Final
 import msgspec
 
 from roost.errors import TooLarge
-from roost.limits import PRESENCES_PER_TOPIC_MAX
+from roost.limits import PRESENCE_META_BYTES_MAX, PRESENCES_PER_TOPIC_MAX
 
 SNAPSHOT_CHUNK: Final = 2_000
 """Presences in one Snapshot message; more follow in further ones."""
+SNAPSHOT_BYTES: Final = 256 * 1024
+"""Metas and names in one Snapshot message; a presence that is larger travels alone."""
 
 
 class Presence(msgspec.Struct, array_like=True, frozen=True, tag=1, gc=False):
@@ -76,13 +78,14 @@ class Diff:
 class Replica:
     """What is known of one node."""
 
-    __slots__ = ("clock", "incarnation", "incoming", "present")
+    __slots__ = ("clock", "incarnation", "incoming", "incoming_clock", "present")
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
         self.clock = -1
         self.present: dict[int, Presence] = {}
         self.incoming: dict[int, Presence] = {}
+        self.incoming_clock = -1
 
 
 class Presences:
@@ -107,7 +110,8 @@ class Presences:
         """Add a presence of this node; returns its id.
 
         Raises:
-            TooLarge: PRESENCES_PER_TOPIC_MAX of this node are under the topic already.
+            TooLarge: PRESENCES_PER_TOPIC_MAX of this node are under the topic already, or `meta` is over
+                PRESENCE_META_BYTES_MAX.
             TypeError: `meta` holds something that JSON cannot express.
         """
         count = self._own_counts.get(topic, 0)
@@ -124,6 +128,7 @@ class Presences:
 
         Raises:
             KeyError: no such presence.
+            TooLarge: `meta` is over PRESENCE_META_BYTES_MAX.
             TypeError: `meta` holds something that JSON cannot express.
         """
         old = self._own.present[id]
@@ -146,7 +151,10 @@ class Presences:
         full = {**meta, "phx_ref": ref}
         if previous is not None:
             full["phx_ref_prev"] = previous
-        return Presence(id, topic, key, ref, msgspec.json.encode(full))
+        encoded = msgspec.json.encode(full)
+        if len(encoded) > PRESENCE_META_BYTES_MAX:
+            raise TooLarge("PRESENCE_META_BYTES_MAX", len(encoded), PRESENCE_META_BYTES_MAX)
+        return Presence(id, topic, key, ref, encoded)
 
     def _change(self, change: Presence | Absence) -> None:
         self._own.clock += 1
@@ -165,10 +173,18 @@ class Presences:
 
     def snapshot(self) -> list[Snapshot]:
         """All presences of this node, in parts. Deltas that overlap with it do no harm."""
-        present = tuple(self._own.present.values())
+        chunks: list[list[Presence]] = [[]]
+        size = 0
+        for presence in self._own.present.values():
+            added = len(presence.topic) + len(presence.key) + len(presence.meta)
+            chunk = chunks[-1]
+            if chunk and (len(chunk) >= SNAPSHOT_CHUNK or size + added > SNAPSHOT_BYTES):
+                chunks.append(chunk := [])
+                size = 0
+            chunk.append(presence)
+            size += added
         clock = self._own.clock
-        chunks = [present[at : at + SNAPSHOT_CHUNK] for at in range(0, len(present), SNAPSHOT_CHUNK)] or [()]
-        return [Snapshot(clock, chunk, number == len(chunks)) for number, chunk in enumerate(chunks, 1)]
+        return [Snapshot(clock, tuple(chunk), number == len(chunks)) for number, chunk in enumerate(chunks, 1)]
 
     def peer_up(self, node: str, incarnation: int) -> None:
         """A node is connected; its snapshot will follow."""
@@ -199,6 +215,10 @@ class Presences:
         return True
 
     def _merge_snapshot(self, replica: Replica, part: Snapshot) -> None:
+        if part.clock != replica.incoming_clock:
+            # What came of an earlier one that was never completed may have left since.
+            replica.incoming = {}
+            replica.incoming_clock = part.clock
         for presence in part.presences:
             replica.incoming[presence.id] = presence
         if not part.last:

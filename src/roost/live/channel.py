@@ -153,7 +153,8 @@ class Channel(GenServer):
         The first time, the client is sent `presence_state`; everybody on the topic gets `presence_diff`.
 
         Raises:
-            TooLarge: PRESENCES_PER_TOPIC_MAX of this node are under the topic already.
+            TooLarge: PRESENCES_PER_TOPIC_MAX of this node are under the topic already, or `meta` is over
+                PRESENCE_META_BYTES_MAX.
             TypeError: `meta` holds something that JSON cannot express.
         """
         if self._presence is None:

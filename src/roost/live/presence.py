@@ -62,7 +62,8 @@ class Presence:
         """Add a presence of this node; returns its id.
 
         Raises:
-            TooLarge: PRESENCES_PER_TOPIC_MAX of this node are under the topic already.
+            TooLarge: PRESENCES_PER_TOPIC_MAX of this node are under the topic already, or `meta` is over
+                PRESENCE_META_BYTES_MAX.
             TypeError: `meta` holds something that JSON cannot express.
         """
         id = self._state.track(topic, key, meta)
@@ -74,6 +75,7 @@ class Presence:
 
         Raises:
             KeyError: no such presence.
+            TooLarge: `meta` is over PRESENCE_META_BYTES_MAX.
             TypeError: `meta` holds something that JSON cannot express.
         """
         self._state.update(id, meta)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from roost.config import Address, Config
@@ -53,7 +54,9 @@ async def test_a_strange_host_does_not_get_into_the_policy(host: str) -> None:
 )
 async def test_nothing_else_is_served(path: str) -> None:
     async with site() as address:
-        assert (await http(address, "GET", path)).status == 404
+        response = await http(address, "GET", path)
+        assert response.status == 404
+        assert msgspec.json.decode(response.body)["error"] == "not_found"
 
 
 async def test_the_api() -> None:
@@ -108,3 +111,14 @@ async def test_the_demo_runs_under_plain_uvicorn(monkeypatch: pytest.MonkeyPatch
     async with served_by_uvicorn(app) as address:
         assert (await http(address, "GET", "/")).status == 200
         assert (await http(address, "PUT", "/api/store/x", b"1")).status == 200
+
+
+async def test_a_first_write_with_the_context_of_nothing_keeps_what_somebody_else_wrote_first() -> None:
+    async with site() as address:
+        missed = await http(address, "GET", "/api/store/seat")
+        context = msgspec.json.decode(missed.body)["context"]
+        await http(address, "PUT", "/api/store/seat?n=1&w=1", b'"mine"')
+        await http(address, "PUT", f"/api/store/seat?n=1&w=1&context={context}", b'"yours"')
+        both = await http(address, "GET", "/api/store/seat?n=1&r=1")
+        assert both.status == 300
+        assert sorted(msgspec.json.decode(both.body)["values"]) == ["mine", "yours"]

@@ -19,6 +19,7 @@ from roost.errors import (
     TooLarge,
 )
 from roost.limits import BODY_BYTES_MAX
+from roost.web.kv import NOTHING_READ
 from roost.web.store import StoreApi
 
 
@@ -122,6 +123,7 @@ async def test_put_get_delete() -> None:
     assert (deleted.status, deleted.body) == (200, {"data": True, "key": "a/b é", "acks": 2, "nodes": ["a", "b"]})
     gone = await ask(bucket, "GET", "/api/store/a/b é")
     assert (gone.status, gone.body["error"], gone.body["key"]) == (404, "not_found", "a/b é")
+    assert gone.body["context"] == NOTHING_READ
 
 
 async def test_a_context_settles() -> None:

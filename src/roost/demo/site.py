@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
-from starlette.responses import FileResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -51,7 +52,10 @@ class Site:
         self._store = store
         self._pings = pings
         self._store_api = StoreApi(store, STORE)
-        self._files = Starlette(routes=[Route("/", _page), Mount("/static", StaticFiles(directory=STATIC))])
+        self._files = Starlette(
+            routes=[Route("/", _page), Mount("/static", StaticFiles(directory=STATIC))],
+            exception_handlers={HTTPException: _refused},
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -111,6 +115,13 @@ class Site:
 
 async def _page(request: Request) -> FileResponse:
     return FileResponse(STATIC / "index.html")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = error.detail.lower().replace(" ", "_")
+    body = encode({"error": code, "message": f"{request.method} {request.url.path}: {error.detail}"})
+    return Response(body, error.status_code, error.headers, "application/json")
 
 
 def _header(scope: Scope, wanted: bytes) -> str | None:

@@ -16,6 +16,7 @@ import msgspec
 from roost.errors import Conflict, RoostError
 from roost.limits import BODY_BYTES_MAX
 from roost.web.answer import Receive, Scope, Send, answer, encode, fail, refuse
+from roost.web.kv import NOTHING_READ
 
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -109,7 +110,9 @@ class StoreApi:
     async def _get(self, send: Send, key: str, query: _Query) -> None:
         found = await self._bucket.get(key, n=query.n, r=query.r)
         if found is None:
-            await refuse(send, 404, "not_found", f"nothing is stored under {key!r}", key=key)
+            # The context of nothing: a PUT with it does not replace what somebody else has written meanwhile.
+            message = f"nothing is stored under {key!r}"
+            await refuse(send, 404, "not_found", message, key=key, context=NOTHING_READ)
             return
         body = encode({"data": found.value, "key": key, "replies": found.replies, "context": found.context})
         await answer(send, 200, body)

@@ -6,6 +6,7 @@ import http.client
 import itertools
 import json
 import os
+import random
 import re
 import select
 import signal
@@ -281,9 +282,10 @@ def wait_gone(pid: int, timeout_s: float) -> bool:
 def free_ports(nodes: int) -> int:
     """A first web port such that all ports of a cluster of this size are free now.
 
-    Below the range from which the system takes ports for outgoing connections, and elsewhere for each test process.
+    Below the range from which the system takes ports for outgoing connections, and each time somewhere else, because a
+    port that was just used is not quite free.
     """
-    first = 12_000 + os.getpid() * 16 % 16_000
+    first = random.randrange(12_000, 28_000, 16)
     for port in itertools.chain(range(first, 28_000, 16), range(12_000, first, 16)):
         if all(_is_free(port + index) and _is_free(port + LINK_PORTS_AFTER + index) for index in range(nodes)):
             return port

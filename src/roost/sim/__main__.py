@@ -34,9 +34,12 @@ def main(
     history: Annotated[Path | None, typer.Option(help="Write the clients' operations there, as JSON lines.")] = None,
 ) -> None:
     """Break simulated clusters, and judge what they promised."""
-    logging.disable()  # the nodes complain of the faults, as they should
     chosen = [*(numbers or ()), *range(seed, seed + seeds)] or [seed]
-    told = [_told(one, in_full=not seeds) for one in chosen]
+    logging.disable()  # the nodes complain of the faults, as they should
+    try:
+        told = [_told(one, in_full=not seeds) for one in chosen]
+    finally:
+        logging.disable(logging.NOTSET)
     if history is not None:
         history.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for verdict in told for one in verdict.history))
     failed = sum(bool(verdict.broken) for verdict in told)

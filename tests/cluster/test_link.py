@@ -225,3 +225,14 @@ async def test_a_peer_that_asks_and_does_not_read_is_refused() -> None:
     side.hear(batch(request(2)))
     assert isinstance((await side.said())[0], Reply)
     assert service.heard == [2]
+
+
+async def test_a_request_may_wait_for_ever() -> None:
+    side = Side()
+    outcomes: list[object] = []
+    side.open()
+    side.link.request("noting", pack(1), float("inf"), outcomes.append)
+    (asked,) = await side.said()
+    assert isinstance(asked, Request)
+    side.hear(batch(Reply(asked.id, msgspec.Raw(pack("at last")))))
+    assert len(outcomes) == 1

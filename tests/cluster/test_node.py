@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from roost.errors import (
     ConfigError,
     NodeDown,
     NoSuchProcess,
+    NotSendable,
     ProcessDown,
     Refusal,
     RoostError,
@@ -57,6 +59,14 @@ class Till(GenServer):
             raise Empty(coins)
         self.coins -= coins
         return [coins, self.coins]
+
+    @call
+    def sing(self) -> str:
+        return "\ud800"
+
+    @call
+    async def sing_later(self) -> str:
+        return "\ud800"
 
     @call
     def burn(self) -> None:
@@ -122,6 +132,18 @@ async def test_a_refusal_and_a_crash_cross_between_nodes() -> None:
             assert await Till.whereis("till").put(0) == 10
 
 
+async def test_what_cannot_be_encoded_is_refused_on_both_ways() -> None:
+    async with cluster("a", "b") as (a, _):
+        with a.entered():
+            till = Till.whereis("till", node=B)
+            for sung in (till.sing(), till.sing_later()):
+                with pytest.raises(NotSendable):
+                    await sung
+            with pytest.raises(NotSendable):
+                await till.put(2**70)
+            assert await till.put(0) == 10
+
+
 async def test_what_a_class_does_not_declare_cannot_be_reached() -> None:
     async with cluster("a", "b") as (a, _):
         for method in ("secret", "init", "drop", "__class__", "exit"):
@@ -180,6 +202,38 @@ async def test_a_part_that_does_not_start_stops_the_node_before_it_can_be_reache
         await node.start()
     await node.stop()
     assert node.fabric.up() == (A,)
+
+
+async def test_a_child_that_does_not_start_takes_the_links_with_it() -> None:
+    class Late(GenServer):
+        async def init(self, node: Node, other: Node) -> None:
+            await together(node, other)
+            raise OSError("no such luck")
+
+    here, there = (Node(config, Runtime.real()) for config in configs("a", "b"))
+    await there.start()
+    here.add_child(Late.child(here, there))
+    with pytest.raises(StartFailed, match="no such luck"):
+        await here.start()
+    await settled(lambda: there.fabric.up() == (B,), there)
+    assert here.fabric.up() == (A,)
+    assert here.config.listen is not None
+    with pytest.raises(OSError, match="Connect"):
+        await asyncio.open_connection(*here.config.listen)
+    await here.stop()
+    await there.stop()
+
+
+async def test_a_node_that_has_given_up_is_down_for_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    async with cluster("a", "b") as (a, b):
+        assert a._root is not None
+        answers = asyncio.gather(*[a.fabric.call(B, "membership", b"\xc0", 60.0) for _ in range(3)])
+        with caplog.at_level(logging.CRITICAL + 1):
+            a._root._process.kill()
+            await settled(lambda: b.fabric.up() == (B,), b)
+        with pytest.raises(NodeDown, match="gave up"):
+            await answers
+        assert a.fabric.up() == (A,)
 
 
 async def test_a_taken_address_is_a_start_that_failed() -> None:

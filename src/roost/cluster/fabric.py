@@ -215,7 +215,7 @@ class Fabric:
             await self._runtime.net.connect(self._places[peer], make, limits.HANDSHAKE_S)
         except BaseException:
             for link in made:  # uvloop makes the protocol before it knows whether anything answers
-                self._links.pop(link, None)
+                self.released(link)
             raise
 
     def beat(self) -> None:
@@ -232,19 +232,24 @@ class Fabric:
         for link in list(self._peers.values()):
             link.expire(now)
 
-    async def stop(self, reason: str) -> None:
-        """Say goodbye to every peer, accept nobody any more, and wait until every connection is gone.
-
-        A peer that does not take its goodbye within STOP_S is cut off.
-        """
+    def close(self, reason: str) -> None:
+        """Say goodbye to every peer, and accept nobody any more. What is in flight ends with NodeDown."""
         self._is_stopping = True
         if self._listener is not None:
             self._listener.close()
-        if not self._links:
-            return
-        self._all_released = asyncio.get_running_loop().create_future()
         for link in list(self._links):
             link.hang_up(reason)
+
+    async def stop(self, reason: str) -> None:
+        """Close, and wait until every connection is gone.
+
+        A peer that does not take its goodbye within STOP_S is cut off.
+        """
+        if self._links:
+            self._all_released = asyncio.get_running_loop().create_future()
+        self.close(reason)
+        if self._all_released is None:
+            return
         try:
             async with asyncio.timeout(STOP_S):
                 await asyncio.shield(self._all_released)

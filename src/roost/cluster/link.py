@@ -51,6 +51,8 @@ OnReply = Callable[[msgspec.Raw | RoostError], None]
 """Called exactly once per request: with the encoded reply, or with the error that ended it."""
 
 WRITE_HIGH_BYTES = 1024 * 1024
+TIMEOUT_S_MAX = 365 * 24 * 3600.0
+"""What the peer is told of a patience that is longer; here it is as long as it is."""
 
 
 class Service(Protocol):
@@ -142,7 +144,9 @@ class Link(asyncio.Protocol):
             return
         self._next_id = request_id = self._next_id + 1
         self._pending[request_id] = (on_reply, self._clock.now() + timeout_s, timeout_s)
-        self._send(Request(request_id, int(timeout_s * 1000), service, msgspec.Raw(body)), len(body))
+        self._send(
+            Request(request_id, int(min(TIMEOUT_S_MAX, timeout_s) * 1000), service, msgspec.Raw(body)), len(body)
+        )
 
     def cast(self, service: str, body: bytes) -> None:
         """Tell the peer something that is not answered.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,8 +15,10 @@ from roost.cluster.mesh import mesh
 from roost.cluster.process_service import ProcessService
 from roost.cluster.ring import Placement, load_ring
 from roost.config import Config
-from roost.otp import Child, Scheduler, Supervisor
+from roost.otp import Child, Down, Scheduler, Supervisor
 from roost.runtime import Runtime
+
+logger = logging.getLogger("roost.node")
 
 _current: ContextVar[Node | None] = ContextVar("roost_node", default=None)
 
@@ -90,7 +94,8 @@ class Node:
         """Start everything, in order; companions that are not there yet are dialled from now on.
 
         Raises:
-            StartFailed: when a part, the links or a child did not start; what had started was stopped.
+            StartFailed: when a part, the links or a child did not start; what had started was stopped, and this
+                object is of no more use.
         """
         with self.entered():
             tree = [
@@ -98,7 +103,12 @@ class Node:
                 mesh(self.fabric),
                 Supervisor.child(self._children, id="children"),
             ]
-            self._root = await Supervisor.start(tree, name="root")
+            try:
+                self._root = await Supervisor.start(tree, name="root")
+            except BaseException:
+                await self.fabric.stop("did not start")
+                raise
+            self._root.down().add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """Stop everything in reverse order, saying goodbye to the other nodes. Harmless when it is not running."""
@@ -107,3 +117,9 @@ class Node:
             with self.entered():
                 await root.stop("shutdown")
                 await self.fabric.stop("shutdown")
+
+    def _ended(self, down: asyncio.Future[Down]) -> None:
+        """The root has ended. Unless it was told to, nobody looks after the links any more, so they end too."""
+        if self._root is not None and not down.cancelled():
+            logger.critical("%s: its parts crash again and again (%s)", self.name, down.result().reason)
+            self.fabric.close("gave up")

@@ -28,6 +28,8 @@ logger = logging.getLogger("roost.process")
 SERVICE: Final = "process"
 FOREVER_S: Final = 7 * 24 * 3600.0
 """What a call that waits for ever is given; the link is lost, or the process has ended, long before."""
+UNSENDABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
+"""What the encoder raises: an undeclared type, text that is no UTF-8, a number beyond 64 bits, a value without end."""
 
 
 class ProcessCall(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -80,7 +82,7 @@ class ProcessService:
 
         try:
             body = _encode(ProcessCall(name, method, args, kwargs))
-        except (TypeError, OverflowError) as error:
+        except UNSENDABLE as error:
             answer.set_exception(NotSendable(str(error), f"an argument of {name}.{method}"))
             return answer
         self._fabric.request(node, SERVICE, body, FOREVER_S if timeout_s is None else timeout_s, on_reply)
@@ -97,7 +99,7 @@ class ProcessService:
         """
         try:
             body = _encode(ProcessCall(name, method, args, kwargs))
-        except (TypeError, OverflowError) as error:
+        except UNSENDABLE as error:
             raise NotSendable(str(error), f"an argument of {name}.{method}") from None
         self._fabric.cast(node, SERVICE, body)
 
@@ -118,7 +120,7 @@ class ProcessService:
                 return
             try:
                 link.reply(request.id, _encode(value))
-            except (TypeError, OverflowError) as problem:
+            except UNSENDABLE as problem:
                 link.refuse(request.id, NotSendable(str(problem), f"the reply of {spec!r}"))
 
         self._scheduler.deliver_call(process, spec, args, kwargs, on_reply)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import inspect
 import re
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 def run(page: Path, program: list[Block]) -> dict[str, object]:
     """Run the blocks one after the other, with one event loop for all that await something; return their names."""
-    names: dict[str, object] = {"__name__": page.stem}
+    names: dict[str, object] = {"__name__": page.stem, "__builtins__": builtins}
     with asyncio.Runner() as runner:
         for block in program:
             tree = ast.parse("\n" * block.line + block.code)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
+from roost.core import presence as core
+from roost.live import presence as shell
 from roost.live.presence import TICK_S, Presence
 from roost.live.pubsub import PubSub
 from roost.wire import phoenix
@@ -162,6 +165,55 @@ def test_a_peer_that_does_not_keep_up_gets_everything_when_it_does() -> None:
     world.presence["a"].track("t", "bo", {})
     world.pass_time()
     assert world.seen()["b"] == ["ada", "bo"]
+
+
+def test_a_large_snapshot_takes_several_ticks_and_begins_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "SNAPSHOT_CHUNK", 1)
+    monkeypatch.setattr(shell, "PARTS_PER_TICK", 2)
+    world = World("a", "b")
+    world.cables.pull("a", "b")
+    ids = [world.presence["a"].track("t", f"v{number}", {}) for number in range(9)]
+    world.pass_time()
+    world.cables.counted.clear()
+    world.cables.plug("a", "b")
+    world.clock.advance(TICK_S)
+    world.cables.fabrics["a"].choked.add("b")
+    world.presence["a"].untrack(ids[0])
+    world.clock.advance(TICK_S)
+    world.presence["a"].track("t", "w", {})
+    world.clock.advance(TICK_S)
+    assert world.seen()["b"] == []
+    world.cables.fabrics["a"].choked.clear()
+    for _ in range(6):
+        world.pass_time()
+    assert world.seen()["b"] == world.seen()["a"] == [*(f"v{number}" for number in range(1, 9)), "w"]
+    assert world.cables.counted.count(("a", "b", "presence")) == 9 + 2
+
+
+def test_what_waits_for_a_peer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "WAITING_MAX", 3)
+    world = World("a", "b")
+    world.pass_time()
+    world.cables.counted.clear()
+    world.cables.fabrics["a"].choked.add("b")
+    for number in range(20):
+        world.presence["a"].track("t", f"v{number:02}", {})
+        world.clock.advance(TICK_S)
+    world.cables.fabrics["a"].choked.clear()
+    world.pass_time()
+    assert world.seen()["b"] == world.seen()["a"]
+    assert len(world.seen()["b"]) == 20
+    assert world.cables.counted.count(("a", "b", "presence")) <= 3
+
+
+def test_changes_that_are_too_many_for_one_message_are_told_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "MESSAGE_BYTES_MAX", 300)
+    monkeypatch.setattr(core, "SNAPSHOT_CHUNK", 2)
+    world = World("a", "b")
+    for number in range(8):
+        world.presence["a"].track("t", f"v{number}", {})
+    world.pass_time()
+    assert len(world.seen()["b"]) == 8
 
 
 def test_a_lost_message_is_noticed_and_asked_for() -> None:

@@ -2,14 +2,17 @@
 
 The decisions are in `core.presence`. This shell sends a node's changes to the other nodes, and tells its own clients.
 Both happen once per tick, so a thousand people who join at once cost each client a few frames instead of a thousand.
+A peer that comes up is told everything in parts, a few per tick, so that what else is said to it finds its way too.
 
 When things fail: the presences of a node that goes down leave at once, and are back when it is. A netsplit is the
-same seen from both sides. A peer that does not keep up gets everything anew when it does.
+same seen from both sides. What a peer that does not keep up has not taken waits for it; when that is too much it gets
+everything anew.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -18,7 +21,8 @@ import msgspec
 from roost.cluster.fabric import Fabric, PeerDown, PeerUp
 from roost.cluster.link import Link
 from roost.core.presence import Delta, Presences, Snapshot, by_key
-from roost.errors import BadMessage, NodeDown, RoostError
+from roost.errors import BadMessage, NodeDown, Overloaded
+from roost.limits import MESSAGE_BYTES_MAX
 from roost.live.pubsub import PubSub
 from roost.runtime.clock import Clock, Timer
 from roost.wire import phoenix
@@ -29,6 +33,10 @@ STATE_EVENT: Final = "presence_state"
 DIFF_EVENT: Final = "presence_diff"
 TICK_S: Final = 0.025
 """How long changes are collected before they are told."""
+PARTS_PER_TICK: Final = 8
+"""Messages that a peer which is behind is sent in one tick."""
+WAITING_MAX: Final = 1_000
+"""Messages that wait for one peer; instead of more it is told everything anew."""
 
 logger = logging.getLogger("roost.presence")
 
@@ -41,6 +49,7 @@ class Resend(msgspec.Struct, array_like=True, frozen=True, tag="resend"):
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
+_RESEND: Final = _encode(Resend())
 _decode: Final = msgspec.msgpack.Decoder(Delta | Snapshot | Resend).decode
 
 
@@ -53,7 +62,7 @@ class Presence:
         self._clock = clock
         self._state = Presences(fabric.node, fabric.incarnation)
         self._arrivals: dict[str, list[Welcome]] = {}
-        self._behind: dict[str, None] = {}
+        self._behind: dict[str, deque[bytes]] = {}
         self._tick: Timer | None = None
         fabric.serve(SERVICE, self)
         fabric.watch(self._on_peer)
@@ -117,10 +126,14 @@ class Presence:
         if delta is not None:
             body = _encode(delta)
             for peer in self._fabric.up():
-                if peer != self._fabric.node and peer not in self._behind:
+                if peer == self._fabric.node:
+                    continue
+                if len(body) > MESSAGE_BYTES_MAX:
+                    self._tell_everything(peer)
+                else:
                     self._say(peer, body)
         for peer in list(self._behind):
-            self._send_snapshot(peer)
+            self._catch_up(peer)
         for topic, diff in self._state.take_diffs().items():
             payload = {"joins": by_key(list(diff.joins.values())), "leaves": by_key(list(diff.leaves.values()))}
             self._pubsub.local_broadcast(topic, DIFF_EVENT, payload)
@@ -129,8 +142,6 @@ class Presence:
             state = phoenix.encode_payload(by_key(self._state.present(topic)))
             for welcome in welcomes:
                 welcome(STATE_EVENT, state)
-        if self._behind:
-            self._soon()
 
     # Between nodes
 
@@ -138,9 +149,9 @@ class Presence:
         """What another node says about its presences."""
         message = _decode(body)
         if isinstance(message, Resend):
-            self._send_snapshot(link.peer)
+            self._tell_everything(link.peer)
         elif not self._state.merge(link.peer, message):
-            self._say(link.peer, _encode(Resend()))
+            self._say(link.peer, _RESEND)
         if self._state.has_news:
             self._soon()
 
@@ -152,26 +163,43 @@ class Presence:
         self._behind.pop(event.node, None)
         if isinstance(event, PeerUp):
             self._state.peer_up(event.node, event.incarnation)
-            self._send_snapshot(event.node)
+            self._tell_everything(event.node)
         else:
             self._state.peer_down(event.node)
         self._flush()
 
-    def _send_snapshot(self, peer: str) -> None:
-        for part in self._state.snapshot():
-            if not self._say(peer, _encode(part)):
-                return
-        self._behind.pop(peer, None)
+    def _say(self, peer: str, body: bytes) -> None:
+        """Send one message, after those that wait for the peer already."""
+        waiting = self._behind.get(peer)
+        if waiting is None:
+            self._behind[peer] = deque((body,))
+            self._catch_up(peer)
+        elif len(waiting) < WAITING_MAX or body == _RESEND:
+            waiting.append(body)
+        else:
+            logger.warning("%s is behind with presences: it is told everything anew", peer)
+            self._tell_everything(peer)
 
-    def _say(self, peer: str, body: bytes) -> bool:
+    def _tell_everything(self, peer: str) -> None:
+        """Send a snapshot in place of what waits for the peer; later changes follow it."""
+        waiting = deque(_encode(part) for part in self._state.snapshot())
+        if _RESEND in self._behind.get(peer, ()):
+            waiting.appendleft(_RESEND)
+        self._behind[peer] = waiting
+        self._catch_up(peer)
+
+    def _catch_up(self, peer: str) -> None:
+        """Send some of what waits for the peer; the rest at the next tick."""
+        waiting = self._behind[peer]
         try:
-            self._fabric.cast(peer, SERVICE, body)
+            for _ in range(min(len(waiting), PARTS_PER_TICK)):
+                self._fabric.cast(peer, SERVICE, waiting[0])
+                waiting.popleft()
         except NodeDown:
-            self._behind.pop(peer, None)
-        except RoostError as error:
-            if peer not in self._behind:
-                logger.warning("%s is behind with presences: %s", peer, error)
-            self._behind[peer] = None
+            waiting.clear()
+        except Overloaded:
+            logger.debug("%s does not keep up with presences", peer)
+        if waiting:
             self._soon()
-            return False
-        return True
+        else:
+            del self._behind[peer]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from tests.e2e.cluster import Cluster, demo
 
@@ -69,7 +69,7 @@ class Load:
                 self._stop.wait(0.02)  # its node is dead: a pause like that of any client that tries again
                 continue
             with self._news:
-                if answer.status == 200:
+                if answer.status == 200 and len(set(cast(list[str], answer.body["nodes"]))) >= 2:
                     self.acknowledged[key] = value
                     self.times[node].append((sent, time.monotonic()))
                 elif answer.status not in (503, 504):

@@ -359,7 +359,7 @@ class Link(asyncio.Protocol):
         if service is None:
             self.refuse(request.id, NoSuchProcess(request.service))
             return
-        if self._is_choked():
+        if self._writable is not None and self._is_choked():
             # The peer asks, and does not take the answers: what they need would gather here without bound.
             self.refuse(request.id, Overloaded(f"the link to {self.peer}", limits.HEARTBEAT_S))
             return

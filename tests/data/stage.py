@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from roost.cluster.node import Node
-from roost.data.kv import Bucket, Kv
+from roost.data.bucket import Bucket
+from roost.data.kv import Kv
 from roost.data.kv_vnode import Merge
 from tests.cluster.flock import Flock, flock
 

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from roost import limits
-from roost.core.causality import context_text
-from roost.data.kv import SERVICE, PutResult
+from roost.core.context import NOTHING_READ
+from roost.data.bucket import PutResult
+from roost.data.kv import SERVICE
 from roost.data.storage import OnDurable
 from roost.errors import (
     BadMessage,
@@ -81,9 +82,9 @@ async def test_errors_of_a_write_that_was_passed_on_come_back() -> None:
     async with stage("a", "b", "c", "d") as story:
         key = story.key(beside="d", n=1, of="a")
         for _ in range(limits.SIBLINGS_MAX):
-            await story["d"].put(key, 1, n=1, w=1, context=context_text(()))
+            await story["d"].put(key, 1, n=1, w=1, context=NOTHING_READ)
         with pytest.raises(TooLarge):
-            await story["d"].put(key, 1, n=1, w=1, context=context_text(()))
+            await story["d"].put(key, 1, n=1, w=1, context=NOTHING_READ)
 
 
 async def test_what_was_never_there_is_none() -> None:
@@ -122,7 +123,7 @@ async def test_a_merge_function_settles_concurrent_writes() -> None:
 
     async with stage("a", "b", "c", merge=union) as story:
         for letter in "abc":
-            await story[letter].put("key", [letter], w=3, context=context_text(()))
+            await story[letter].put("key", [letter], w=3, context=NOTHING_READ)
         for letter in "abc":
             assert await value(story, letter, "key", r=3) == ["a", "b", "c"]
 
@@ -134,7 +135,7 @@ async def test_a_merge_function_that_fails_costs_no_data(caplog: pytest.LogCaptu
     async with stage("a", merge=fails) as story:
         await story["a"].put("key", 1)
         with caplog.at_level(logging.CRITICAL), pytest.raises(ProcessDown, match="a bug"):
-            await story["a"].put("key", 2, context=context_text(()))
+            await story["a"].put("key", 2, context=NOTHING_READ)
         assert await value(story, "a", "key") == 1
         assert len(story.flock["a"].operations) == 0
 

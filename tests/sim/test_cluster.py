@@ -13,15 +13,17 @@ import pytest
 from roost.cluster import handoff
 from roost.core import causality, quorum
 from roost.core.causality import Clock, Versions
+from roost.core.context import NOTHING_READ
 from roost.core.quorum import Effects, GetOp
-from roost.data import kv
+from roost.data.bucket import Bucket
+from roost.data.kv_operation import Write
 from roost.data.kv_vnode import KvVnode, Merge
 from roost.data.storage import OnDurable, Storage
 from roost.errors import NodeCrashed, NodeDown, NoQuorum
 from roost.runtime.disk import Store
 from roost.sim.loop import run
 from roost.sim.nemesis import KINDS
-from roost.sim.story import NOTHING_SEEN, KvNode, Tale, siblings, tell
+from roost.sim.story import KvNode, Tale, siblings, tell
 from roost.sim.world import World
 
 SEEDS = 48
@@ -116,13 +118,13 @@ async def _dot_is_minted_again() -> tuple[str, ...]:
         await world.start()
         await world.eventually(lambda: _meshed(world), 2.0, "a full mesh")
         world.platter("a").health.slowness = 1e6
-        await world.on("a", lambda node: node.bucket.put("k", "one", context=NOTHING_SEEN))
+        await world.on("a", lambda node: node.bucket.put("k", "one", context=NOTHING_READ))
         world.crash("a", dark=True)
         world.platter("a").wipe()
         world.platter("a").health.slowness = 1.0
         await world.restart("a")
         await world.eventually(lambda: _meshed(world), 5.0, "a full mesh again")
-        await world.on("a", lambda node: node.bucket.put("k", "other", context=NOTHING_SEEN))
+        await world.on("a", lambda node: node.bucket.put("k", "other", context=NOTHING_READ))
         values, _ = await world.on("b", lambda node: siblings(node.bucket, "k", 3))
         return values
 
@@ -148,18 +150,18 @@ def _acknowledged_before_the_disk(patch: pytest.MonkeyPatch) -> None:
 
 
 def _one_copy_counted_as_two(patch: pytest.MonkeyPatch) -> None:
-    def one_will_do(self: kv.Bucket, parameter: str, n: int | None, needed: int | None, usual: int) -> tuple[int, int]:
+    def one_will_do(self: Bucket, parameter: str, n: int | None, needed: int | None, usual: int) -> tuple[int, int]:
         return 3, 1 if parameter == "w" else needed or usual
 
-    patch.setattr(kv.Bucket, "_quorum", one_will_do)
-    patch.setattr(kv._Write, "nodes", property(lambda self: (self.quorum.nodes[0], "somebody")))
+    patch.setattr(Bucket, "_quorum", one_will_do)
+    patch.setattr(Write, "nodes", property(lambda self: (self.quorum.nodes[0], "somebody")))
 
 
 def _read_from_one(patch: pytest.MonkeyPatch) -> None:
-    def one_will_do(self: kv.Bucket, parameter: str, n: int | None, needed: int | None, usual: int) -> tuple[int, int]:
+    def one_will_do(self: Bucket, parameter: str, n: int | None, needed: int | None, usual: int) -> tuple[int, int]:
         return 3, 1 if parameter == "r" else needed or usual
 
-    patch.setattr(kv.Bucket, "_quorum", one_will_do)
+    patch.setattr(Bucket, "_quorum", one_will_do)
 
 
 def _hint_dropped(patch: pytest.MonkeyPatch) -> None:

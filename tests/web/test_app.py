@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from roost.cluster.vnode import Sender, Vnode
 from roost.config import Address, Config
-from roost.data.kv import Found
+from roost.data.bucket import Found
 from roost.errors import ConfigError, StartFailed
 from roost.live.channel import Channel, Payload, event
 from roost.otp import GenServer, call

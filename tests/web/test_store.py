@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from roost.core.context import NOTHING_READ
 from roost.errors import (
     CallTimeout,
     Conflict,
@@ -19,7 +20,6 @@ from roost.errors import (
     TooLarge,
 )
 from roost.limits import BODY_BYTES_MAX
-from roost.web.kv import NOTHING_READ
 from roost.web.store import StoreApi
 
 

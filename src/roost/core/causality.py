@@ -13,14 +13,12 @@ objects are equal bytes. `merge` is commutative, associative and idempotent.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Final
 
 import msgspec
 
 from roost.errors import BadMessage, TooLarge
-from roost.limits import CONTEXT_BYTES_MAX, SIBLINGS_MAX
+from roost.limits import SIBLINGS_MAX
 
 ACTOR_BITS: Final = 64
 COUNTER_MAX: Final = 2**53
@@ -131,28 +129,6 @@ def descends(one: Versions, other: Versions) -> bool:
     """Whether `one` has seen every write that `other` has seen."""
     clock = dict(one.clock)
     return all(clock.get(actor, 0) >= counter for actor, counter in other.clock)
-
-
-def context_text(clock: Clock) -> str:
-    """A clock as text that may stand in a URL: what a reader hands back with the write that follows from it."""
-    return base64.urlsafe_b64encode(encode(clock)).decode().rstrip("=")
-
-
-def parse_context(text: str) -> Clock:
-    """The clock of a context.
-
-    Raises:
-        BadMessage: when `text` is no context.
-        TooLarge: when it is over CONTEXT_BYTES_MAX.
-    """
-    if len(text) > CONTEXT_BYTES_MAX:
-        raise TooLarge("a context", len(text), CONTEXT_BYTES_MAX)
-    try:
-        clock = _decode_clock(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
-    except (binascii.Error, ValueError):
-        raise BadMessage(f"{text[:40]!r} is not a context") from None
-    check_clock(clock)
-    return clock
 
 
 def check_clock(clock: Clock) -> None:

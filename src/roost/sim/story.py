@@ -15,8 +15,9 @@ from typing import Final, TypeVar
 
 from roost.cluster.node import Node
 from roost.config import Config
-from roost.core.causality import context_text
-from roost.data.kv import Bucket, Kv, PutResult
+from roost.core.context import NOTHING_READ
+from roost.data.bucket import Bucket, PutResult
+from roost.data.kv import Kv
 from roost.errors import Conflict, NodeDown, RoostError
 from roost.runtime import Runtime
 from roost.sim.checkers import Broken, Values, diverged, invented, lost_writes, resurrected, unanswered
@@ -29,7 +30,6 @@ ReplyT = TypeVar("ReplyT")
 
 KEYS: Final = ("k1", "k2", "k3", "k4")
 CLIENTS: Final = ("c1", "c2", "c3")
-NOTHING_SEEN: Final = context_text(())
 """The context of a client that knows that it replaces nothing."""
 SETTLE_S: Final = 20.0
 """How long a mended cluster may take until every node reaches every other, and nothing waits to be given back."""
@@ -253,7 +253,7 @@ async def siblings(bucket: Bucket, key: str, replies: int | None) -> tuple[tuple
     except Conflict as conflict:
         return tuple(sorted(str(value) for value in conflict.values)), conflict.context
     if found is None:
-        return (), NOTHING_SEEN
+        return (), NOTHING_READ
     return (str(found.value),), found.context
 
 

@@ -22,7 +22,8 @@ from roost.cluster.coordinator import VnodeRing
 from roost.cluster.node import Node
 from roost.cluster.vnode import CommandT, ReplyT, Vnode
 from roost.config import Address, Config
-from roost.data.kv import Bucket, Kv
+from roost.data.bucket import Bucket
+from roost.data.kv import Kv
 from roost.data.kv_vnode import Merge
 from roost.errors import ConfigError, StartFailed
 from roost.limits import REPLICAS

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from roost.cluster.coordinator import VnodeRing
 from roost.cluster.vnode import CommandT, ReplyT, Vnode
-from roost.core.causality import context_text
-from roost.data.kv import Bucket, Found, PutResult
+from roost.core.context import NOTHING_READ
+from roost.data.bucket import Bucket, Found, PutResult
 from roost.limits import OPERATION_TIMEOUT_S
 
 if TYPE_CHECKING:
     from roost.core.ring import Replica
     from roost.web.app import RunningApp
 
-NOTHING_READ: Final = context_text(())
-"""The context of a writer that knows that there was nothing: what was written meanwhile is kept beside it."""
-
 
 class KeyValue:
-    """A bucket of the node that the code runs on. Made by `Roost.kv`; its methods are those of `roost.data.kv.Bucket`.
+    """A bucket of the node that the code runs on. Made by `Roost.kv`; its methods are those of `roost.data.bucket.Bucket`.
 
     Use it in channels, children and requests of the application; elsewhere it raises RuntimeError.
     """

@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
+from roost.core.context import NOTHING_READ
 from roost.errors import Conflict, RoostError
 from roost.limits import BODY_BYTES_MAX
 from roost.web.answer import Receive, Scope, Send, answer, encode, fail, refuse
-from roost.web.kv import NOTHING_READ
 
 _decode: Final = msgspec.json.Decoder().decode
 

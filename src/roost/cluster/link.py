@@ -1,8 +1,8 @@
 """One connection to one other node, and everything that is in flight on it.
 
 Theory of operation. The messages for the peer of one turn of the loop are collected and leave as one MessagePack array
-in one write, BATCH_MESSAGES_MAX at a time; the peer decodes each array with one call. Batching matters more than the transport: it is what makes a
-hundred concurrent calls cost a fraction of a hundred single ones.
+in one write, BATCH_MESSAGES_MAX at a time; the peer decodes each array with one call. Batching matters more than the
+transport: it is what makes a hundred concurrent calls cost a fraction of a hundred single ones.
 
 When things fail: whatever the connection is lost by, every request in flight ends at once with NodeDown, nothing is
 sent again, and the link never comes back: a new connection is a new Link. While the link is up messages arrive in the

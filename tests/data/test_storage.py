@@ -222,6 +222,32 @@ async def test_a_disk_that_refuses_is_left_alone_until_the_next_attempt(
         assert told.outcomes[1:] == [None] * 19
 
 
+async def test_trouble_with_the_disk_is_logged_when_it_begins_and_when_it_ends(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_module, "COMMIT_RETRY_S", 0.0)
+    slate = Slate()
+    attempts: asyncio.Queue[int] = asyncio.Queue()
+    commit = slate.commit
+
+    async def counted(batch: Batch) -> None:
+        attempts.put_nowait(len(batch))
+        await commit(batch)
+
+    with caplog.at_level(logging.WARNING):
+        async with running(slate) as storage:
+            await _settled(storage)
+            slate.commit = counted  # type: ignore[method-assign]  # counts the attempts
+            slate.broken = True
+            storage.put(1, b"k", b"v")
+            for _ in range(5):
+                await attempts.get()
+            slate.broken = False
+            slate.committed.clear()
+            await slate.committed.wait()
+    assert ["refuses" in line or "again; 1" in line for line in caplog.messages] == [True, True]
+
+
 async def test_a_refused_write_does_not_overtake_a_later_one(caplog: pytest.LogCaptureFixture) -> None:
     slate = Slate()
     with caplog.at_level(logging.CRITICAL):

@@ -55,6 +55,7 @@ class Storage:
         self._committer: Committer | None = None
         self._is_committing = False
         self._is_loaded = False
+        self._trouble: StorageFailed | None = None
 
     @property
     def is_durable(self) -> bool:
@@ -139,13 +140,18 @@ class Storage:
             if batch:
                 await store.commit(list(batch.items()))
         except OSError as error:
-            logger.error("the disk refuses %d writes: %s", len(batch), error)
+            if self._trouble is None:
+                logger.error("the disk refuses writes; they stay in memory and are tried again: %s", error)
             self._dirty = batch | self._dirty
-            problem = StorageFailed(str(error))
+            self._trouble = problem = StorageFailed(str(error))
         except BaseException:
             self._dirty = batch | self._dirty
             self._waiting = waiting + self._waiting
             raise
+        else:
+            if self._trouble is not None:
+                logger.warning("the disk takes writes again; %d of them had waited", len(batch))
+            self._trouble = None
         for on_durable in waiting:
             try:
                 on_durable(problem)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class KeyValue:
-    """A bucket of the node that the code runs on. Made by `Roost.kv`; its methods are those of `roost.data.bucket.Bucket`.
+    """A bucket of the node that the code runs on, made by `Roost.kv`. Its methods are those of `data.bucket.Bucket`.
 
     Use it in channels, children and requests of the application; elsewhere it raises RuntimeError.
     """

@@ -88,6 +88,16 @@ HANDOFF_ACK_S: Final = 10.0
 # Web
 BODY_BYTES_MAX: Final = 1024 * 1024
 """One HTTP request body."""
+REQUEST_TIMEOUT_MS_MAX: Final = 60_000
+"""How long an HTTP request may ask to wait for the replicas."""
+HEAD_BYTES_MAX: Final = 64 * 1024
+"""The head of one HTTP request: its first line and its headers."""
+HEAD_S: Final = 20.0
+"""How long the head of one HTTP request may take to arrive."""
+BODY_SILENCE_S: Final = 60.0
+"""How long the body of one HTTP request may make no progress."""
+SOCKET_TURN_BYTES: Final = 16 * 1024
+"""What one socket may say in one turn of the loop; the rest is acted on in the next ones."""
 SOCKET_FRAME_BYTES_MAX: Final = 1024 * 1024
 """One WebSocket message from a browser."""
 SOCKET_BUFFER_BYTES_MAX: Final = 4 * 1024 * 1024

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from roost.config import Address, Config
 from roost.demo.app import app
@@ -57,6 +59,15 @@ async def test_nothing_else_is_served(path: str) -> None:
         response = await http(address, "GET", path)
         assert response.status == 404
         assert msgspec.json.decode(response.body)["error"] == "not_found"
+
+
+@pytest.mark.parametrize("path", ["/", "/socket", "/api/ping", "/socket/websocket/"])
+async def test_a_socket_at_a_path_without_one_is_refused(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with site() as address:
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"ws://127.0.0.1:{address.port}{path}?vsn=2.0.0")
+    assert refused.value.response.status_code == 403
+    assert "Traceback" not in caplog.text
 
 
 async def test_the_api() -> None:

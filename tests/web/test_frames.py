@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
+from websockets.protocol import State
 
 from roost.web import frames as frames_module
 from roost.web.frames import FrameProtocol
@@ -149,3 +150,65 @@ async def test_reading_pauses_once_and_resumes_once() -> None:
     protocol.pause()
     protocol.resume()
     assert transport.log == ["pause", "resume"]
+
+
+def pings(count: int) -> bytes:
+    """Pings of a client, each with a payload of four."""
+    return b"\x89\x84\0\0\0\0ping" * count
+
+
+def pongs(transport: NotingTransport) -> int:
+    """How many pings were answered."""
+    return b"".join(each for each in transport.log if isinstance(each, bytes)).count(b"\x8a\x04ping")
+
+
+def upgraded() -> tuple[FrameProtocol, NotingTransport]:
+    """A protocol whose connection takes frames."""
+    protocol, transport = connected()
+    protocol.conn.state = State.OPEN
+    protocol.conn.parser = protocol.conn.parse()
+    next(protocol.conn.parser)
+    return protocol, transport
+
+
+async def test_much_at_once_is_acted_on_in_parts_one_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames_module, "SOCKET_TURN_BYTES", 25)
+    protocol, transport = upgraded()
+    protocol.data_received(pings(7))
+    assert transport.log == ["pause"]
+    answered = []
+    while "resume" not in transport.log:
+        await asyncio.sleep(0)
+        answered.append(pongs(transport))
+    assert answered == [2, 5, 7]
+    protocol.data_received(pings(1))
+    assert pongs(transport) == 8
+    protocol.connection_lost(None)
+
+
+async def test_a_pause_also_holds_what_has_arrived_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames_module, "SOCKET_TURN_BYTES", 10)
+    protocol, transport = upgraded()
+    protocol.data_received(pings(3))
+    await asyncio.sleep(0)
+    protocol.pause()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert pongs(transport) == 1
+    protocol.resume()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert pongs(transport) == 3
+    assert transport.log[-1] == "resume"
+    protocol.connection_lost(None)
+
+
+async def test_a_client_that_pings_and_does_not_read_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames_module, "SOCKET_BUFFER_BYTES_MAX", 10)
+    protocol, transport = upgraded()
+    protocol.pause_writing()
+    transport.buffered = 9
+    protocol.data_received(pings(3))
+    assert transport.log == []
+    assert queued(protocol) == [{"type": "roost.close", "code": 1013}]
+    protocol.connection_lost(None)

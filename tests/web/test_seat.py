@@ -222,6 +222,32 @@ async def test_leaving_during_a_slow_join_lets_it_finish_first() -> None:
     assert live.scheduler.processes == {}
 
 
+@pytest.mark.parametrize("end", ["refuse", "crash"])
+async def test_leaving_is_answered_even_when_the_join_fails(end: str) -> None:
+    live, _ = make_live()
+    client = Client(live, Rooms)
+    client.say("1", "1", "room:a", "phx_join", {"wait": True, end: "no"})
+    client.say("1", "2", "room:a", "phx_leave", {})
+    open_gate(client)
+    heard = await client.hear()
+    assert [(message[0], message[1], message[3], message[4]["status"]) for message in heard] == [
+        ("1", "1", "phx_reply", "error"),
+        ("1", "2", "phx_reply", "ok"),
+    ]
+    assert live.scheduler.processes == {}
+
+
+async def test_a_leave_is_answered_when_another_join_overtakes_it() -> None:
+    live, _ = make_live()
+    client = Client(live, Rooms)
+    client.say("1", "1", "room:a", "phx_join", {"wait": True})
+    client.say("1", "2", "room:a", "phx_leave", {})
+    client.say("3", "3", "room:a", "phx_join", {})
+    heard = await client.hear()
+    assert ["1", "2", "room:a", "phx_reply", OK] in heard
+    assert ["3", "3", "room:a", "phx_reply", OK] in heard
+
+
 async def test_joining_right_after_leaving_works() -> None:
     client, _ = await client_in()
     client.say("1", "2", "room:a", "phx_leave", {})

@@ -59,8 +59,12 @@ class Site:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+            return
         if scope["type"] != "http":
-            raise RuntimeError("the demo has neither a lifespan nor sockets of its own")
+            raise RuntimeError("the demo has no lifespan of its own")
         path: str = scope["path"]
         if not path.startswith("/api/"):
             await self._files(scope, receive, _with_headers(send, _page_headers(scope)))

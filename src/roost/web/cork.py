@@ -2,6 +2,9 @@
 
 uvicorn writes the head of a response and its body one after the other, and uvloop makes a system call of each. Here
 what is written within one turn of the loop leaves together at its end.
+
+And bounds for requests that do not arrive: a head over HEAD_BYTES_MAX or one that takes longer than HEAD_S, and a body
+that makes no progress for BODY_SILENCE_S, end the connection.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from roost.limits import BODY_SILENCE_S, HEAD_BYTES_MAX, HEAD_S
 
 
 class Cork:
@@ -50,11 +55,63 @@ class Cork:
 class HttpProtocol(HttpToolsProtocol):
     """One HTTP connection; on an upgrade the WebSocket gets the bare transport."""
 
+    _in_head = True
+    _head_bytes = 0
+    _cut: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Put the cork on."""
         super().connection_made(cast("asyncio.Transport", Cork(transport, self.loop)))
+        self._cut = self.loop.call_later(HEAD_S, self._too_slow)
+
+    def data_received(self, data: bytes) -> None:
+        """Act on what has arrived, and see to it that the rest of the request arrives in time."""
+        if self._in_head:
+            self._head_bytes += len(data)
+        else:
+            self._in_time()
+        super().data_received(data)
+        if self.transport.is_closing():
+            self._in_time()
+        elif self._in_head and self._head_bytes > HEAD_BYTES_MAX:
+            self.send_400_response(f"The head of the request is over {HEAD_BYTES_MAX} bytes.")
+            self._in_time()
+        elif self._cut is None and (not self._in_head or self._head_bytes):
+            self._cut = self.loop.call_later(HEAD_S if self._in_head else BODY_SILENCE_S, self._too_slow)
+
+    def on_headers_complete(self) -> None:
+        """The head has arrived."""
+        self._in_time()
+        self._in_head, self._head_bytes = False, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body has arrived; what follows is the head of another request."""
+        self._in_time()
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         """Take the cork off."""
+        self._in_time()
+        self._in_head, self._head_bytes = True, 0
         self.transport = cast("Cork", self.transport).transport
         super().handle_websocket_upgrade()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._in_time()
+        super().connection_lost(exc)
+
+    def _in_time(self) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
+
+    def _too_slow(self) -> None:
+        self._cut = None
+        if self.flow.read_paused:
+            # It is the application that takes its time: the client is not even listened to.
+            self._cut = self.loop.call_later(BODY_SILENCE_S, self._too_slow)
+        else:
+            self.transport.abort()

@@ -9,6 +9,10 @@ Frames are collected while a turn of the loop lasts, and leave in one system cal
 A client that does not read: while the transport's buffer is below its high-water mark nothing is asked; above it,
 each write looks at the buffer, and over SOCKET_BUFFER_BYTES_MAX the client is closed with 1013, and cut off if it
 does not take even that.
+
+A client that sends without end: the transport hands over megabytes within one turn. They are acted on in parts of
+SOCKET_TURN_BYTES, one in each turn, and nothing more is read meanwhile, so that the node's heartbeats and its other
+clients have their turns too.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from typing import Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from roost.limits import SOCKET_BUFFER_BYTES_MAX
+from roost.limits import SOCKET_BUFFER_BYTES_MAX, SOCKET_TURN_BYTES
 from roost.web.outlet import TOO_SLOW
 
 EXTENSION: Final = "roost.frames"
@@ -39,6 +43,8 @@ class FrameProtocol(WebSocketsSansIOProtocol):
     _on_text: Callable[[bytes], None] | None = None
     _cut: asyncio.TimerHandle | None = None
     _paused = False
+    _rest = b""
+    _part_due = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open for writing."""
@@ -58,6 +64,45 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         self._on_text = on_text
         # Only the handshake needed these; a connected client need not carry them for the rest of its life.
         del self.request, self.response
+
+    def data_received(self, data: bytes) -> None:
+        """Act on what has arrived, unless it is too much for one turn."""
+        if len(data) <= SOCKET_TURN_BYTES and not self._rest:
+            super().data_received(data)
+            return
+        self._rest += data
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+        self._part_soon()
+
+    def _part_soon(self) -> None:
+        if not self._part_due and not self._paused:
+            self._part_due = True
+            self.loop.call_soon(self._take_part)
+
+    def _take_part(self) -> None:
+        self._part_due = False
+        if self._paused:
+            return  # `resume` goes on
+        part, self._rest = self._rest[:SOCKET_TURN_BYTES], self._rest[SOCKET_TURN_BYTES:]
+        if self.transport.is_closing():
+            self._rest = b""
+            return
+        super().data_received(part)
+        if self._rest:
+            self._part_soon()
+        else:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if not self._paused and not self.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def handle_ping(self) -> None:
+        """Answer within the same bounds as everything else that is written."""
+        data = b"".join(self.conn.data_to_send())
+        if data:
+            self._send(data)
 
     def send_receive_event_to_app(self) -> None:
         """A whole message has arrived."""
@@ -98,7 +143,10 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         """Read on."""
         if self._paused and not self.transport.is_closing():
             self._paused = False
-            self.transport.resume_reading()
+            if self._rest:
+                self._part_soon()
+            else:
+                self.transport.resume_reading()
 
     def shutdown(self) -> None:
         """The server stops: tell the client to come back (1012)."""
@@ -121,6 +169,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._send = _drop
+        self._rest = b""
         if self._cut is not None:
             self._cut.cancel()
         super().connection_lost(exc)

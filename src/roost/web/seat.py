@@ -123,10 +123,11 @@ class Seat:
             live.presence.untrack(id)
         self._presences = None
         self._open()
+        left = phoenix.reply(self.join_ref, self.leave_ref, self.topic, phoenix.OK_STATUS, {})
         if not self.is_joined:
-            return []
+            # The join was refused, crashed or replaced after the client had already asked to leave.
+            return [left] if self.leaving else []
         if self.leaving:
-            left = phoenix.reply(self.join_ref, self.leave_ref, self.topic, phoenix.OK_STATUS, {})
             return [left, phoenix.close(self.join_ref, self.topic)]
         if is_clean(reason):
             return [phoenix.close(self.join_ref, self.topic)]

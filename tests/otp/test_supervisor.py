@@ -274,3 +274,8 @@ async def test_a_child_that_is_taken_back_in_its_pause_does_not_come_back() -> N
     assert ties is not None
     assert not ties.timers
     await supervisor.stop()
+
+
+def test_a_restart_that_means_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'sometimes' is not one of permanent, transient, temporary"):
+        Child("a", Supervisor.start, restart="sometimes")  # type: ignore[arg-type]  # what a plain script may write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -265,6 +266,16 @@ async def test_the_lifespan_of_a_server_starts_and_stops_the_node(monkeypatch: p
     assert web.log == ["up 1", "down"]
     with pytest.raises(RuntimeError):
         served.running()
+
+
+@pytest.mark.parametrize("in_worker", [False, True])
+async def test_a_node_alone_in_a_worker_of_its_server_warns(
+    in_worker: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: object() if in_worker else None)
+    async with Roost("chat").lifespan():
+        pass
+    assert ("several workers are several nodes" in caplog.text) == in_worker
 
 
 async def test_the_lifespan_works_without_one_below() -> None:

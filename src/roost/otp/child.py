@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, get_args
 
+from roost.errors import ConfigError
 from roost.limits import SHUTDOWN_S
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 Restart = Literal["permanent", "transient", "temporary"]
 """When a child that ended is started again: always, only after a crash, never."""
+_RESTARTS: Final = get_args(Restart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,9 @@ class Child:
 
     `start` must start a linked process and return its handle. `shutdown_s` is how long the child may take to stop
     before it is killed; None waits for ever, which is right for a child that is itself a supervisor.
+
+    Raises:
+        ConfigError: when `restart` is another word.
     """
 
     __sendable__: ClassVar[bool] = True
@@ -29,3 +34,7 @@ class Child:
     start: Callable[[], Awaitable[GenServer]]
     restart: Restart = "permanent"
     shutdown_s: float | None = SHUTDOWN_S
+
+    def __post_init__(self) -> None:
+        if self.restart not in _RESTARTS:
+            raise ConfigError("restart", f"{self.restart!r} is not one of {', '.join(_RESTARTS)}")

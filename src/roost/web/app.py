@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -303,6 +304,14 @@ class Roost:
             ConfigError: when a setting makes no sense.
         """
         config = Config.from_env(os.environ)
+        if not config.seeds and multiprocessing.parent_process() is not None:
+            # A server makes its workers with multiprocessing, and each of them gets here.
+            logger.warning(
+                "%s runs in a worker of its server, as a node alone: several workers are several nodes that know "
+                "nothing of each other, and what one has stored the others do not find. Serve with one worker, or use "
+                "`roost run`",
+                self.name,
+            )
         disk = None if config.data is None else FolderDisk(Path(config.data))
         running = await self._start(config, Runtime.real(disk))
         with running.node.entered():

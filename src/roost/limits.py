@@ -96,7 +96,7 @@ HEAD_S: Final = 20.0
 """How long the head of one HTTP request may take to arrive."""
 BODY_SILENCE_S: Final = 60.0
 """How long the body of one HTTP request may make no progress."""
-SOCKET_TURN_BYTES: Final = 16 * 1024
+SOCKET_TURN_BYTES: Final = 8 * 1024
 """What one socket may say in one turn of the loop; the rest is acted on in the next ones."""
 SOCKET_FRAME_BYTES_MAX: Final = 1024 * 1024
 """One WebSocket message from a browser."""

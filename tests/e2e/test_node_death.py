@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
 
-from tests.e2e.cluster import Cluster, demo
+from tests.e2e.cluster import Cluster, Visitor, demo
 
 WRITERS_PER_NODE: Final = 2
 WRITES: Final = 500
@@ -157,3 +157,33 @@ def test_too_few_replicas_are_told_and_service_returns_with_them(tmp_path: Path)
         assert visitor.ask("PUT", "/api/store/refused?n=3&w=3", 1).status == 200
         assert visitor.ask("GET", "/api/store/kept?n=3&r=3").body["data"] == "kept"
         visitor.close()
+
+
+def test_a_hung_node_delays_nobody_and_is_soon_taken_for_down(tmp_path: Path) -> None:
+    with demo(tmp_path) as cluster:
+        visitor = cluster.visitor("a")
+        assert visitor.ask("PUT", "/api/store/kept?n=3&w=3", "kept").status == 200
+        hung = cluster.node_pid("c")
+        os.kill(hung, signal.SIGSTOP)
+        try:
+            answer = visitor.ask("GET", "/api/store/kept?n=3&r=3&timeout_ms=50")
+            if is_up(visitor, "c@127.0.0.1"):
+                assert (answer.status, answer.body["error"]) == (504, "deadline")
+                assert (answer.body["needed"], answer.body["timeout_s"]) == (3, 0.05)
+            assert visitor.ask("PUT", "/api/store/more?n=3&w=2", 1).status == 200
+            while is_up(visitor, "c@127.0.0.1"):
+                assert visitor.ask("GET", "/api/store/kept?n=3&r=2").body["data"] == "kept"
+            answer = visitor.ask("GET", "/api/store/kept?n=3&r=3")
+            assert (answer.status, answer.body["got"], answer.body["needed"]) == (503, 2, 3)
+        finally:
+            os.kill(hung, signal.SIGCONT)
+        while not is_up(visitor, "c@127.0.0.1"):
+            assert visitor.ask("GET", "/api/store/kept?n=3&r=2").body["data"] == "kept"
+        assert visitor.ask("GET", "/api/store/kept?n=3&r=3").body["data"] == "kept"
+        visitor.close()
+
+
+def is_up(visitor: Visitor, node: str) -> bool:
+    """Whether the node that is asked can reach `node`."""
+    members = cast(list[dict[str, object]], visitor.ask("GET", "/api/ring").body["members"])
+    return any(member["name"] == node and member["up"] is True for member in members)

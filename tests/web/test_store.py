@@ -112,13 +112,20 @@ async def test_put_get_delete() -> None:
         200,
         {"data": True, "key": "a/b é", "acks": 2, "nodes": ["a", "b"], "context": "ctx"},
     )
-    assert bucket.asked[-1] == {"key": "a/b é", "value": {"x": [1, None]}, "n": 3, "w": 2, "context": None}
+    assert bucket.asked[-1] == {
+        "key": "a/b é",
+        "value": {"x": [1, None]},
+        "n": 3,
+        "w": 2,
+        "context": None,
+        "timeout_s": None,
+    }
     got = await ask(bucket, "GET", "/api/store/a/b é", query=b"n=3&r=1")
     assert (got.status, got.body) == (
         200,
         {"data": {"x": [1, None]}, "key": "a/b é", "replies": 2, "context": "ctx"},
     )
-    assert bucket.asked[-1] == {"key": "a/b é", "n": 3, "r": 1}
+    assert bucket.asked[-1] == {"key": "a/b é", "n": 3, "r": 1, "timeout_s": None}
     deleted = await ask(bucket, "DELETE", "/api/store/a/b é", query=b"w=1")
     assert (deleted.status, deleted.body) == (200, {"data": True, "key": "a/b é", "acks": 2, "nodes": ["a", "b"]})
     gone = await ask(bucket, "GET", "/api/store/a/b é")
@@ -130,6 +137,13 @@ async def test_a_context_settles() -> None:
     bucket = FakeBucket()
     await ask(bucket, "PUT", "/api/store/k", b"1", b"context=a-b_c%3D")
     assert bucket.asked[-1]["context"] == "a-b_c="
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_a_request_says_how_long_it_waits(method: str) -> None:
+    bucket = FakeBucket()
+    await ask(bucket, method, "/api/store/k", b"1", b"timeout_ms=1500")
+    assert bucket.asked[-1]["timeout_s"] == 1.5
 
 
 async def test_a_body_may_come_in_parts() -> None:
@@ -155,6 +169,8 @@ async def test_a_body_may_come_in_parts() -> None:
         ("PUT", "/api/store/k", b"1", b"w=", 400, "bad_request"),
         ("PUT", "/api/store/k", b"1", "n=٣".encode(), 400, "bad_request"),
         ("GET", "/api/store/k", b"", b"speed=fast", 400, "bad_request"),
+        ("GET", "/api/store/k", b"", b"timeout_ms=0", 400, "bad_request"),
+        ("GET", "/api/store/k", b"", b"timeout_ms=60001", 400, "bad_request"),
         ("GET", "/api/store/k", b"", b"n=1&" * 20, 400, "bad_request"),
         ("GET", "/api/store/", b"", b"", 400, "bad_request"),
         ("POST", "/api/store/k", b"1", b"", 405, "method_not_allowed"),

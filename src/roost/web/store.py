@@ -15,7 +15,7 @@ import msgspec
 
 from roost.core.context import NOTHING_READ
 from roost.errors import Conflict, RoostError
-from roost.limits import BODY_BYTES_MAX
+from roost.limits import BODY_BYTES_MAX, REQUEST_TIMEOUT_MS_MAX
 from roost.web.answer import Receive, Scope, Send, answer, encode, fail, refuse
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -47,15 +47,30 @@ class Bucket(Protocol):
     """Where the values are."""
 
     async def put(
-        self, key: str, value: object, *, n: int | None = None, w: int | None = None, context: str | None = None
+        self,
+        key: str,
+        value: object,
+        *,
+        n: int | None = None,
+        w: int | None = None,
+        context: str | None = None,
+        timeout_s: float | None = None,
     ) -> Written:
         """Write one value."""
 
-    async def get(self, key: str, *, n: int | None = None, r: int | None = None) -> Read | None:
+    async def get(
+        self, key: str, *, n: int | None = None, r: int | None = None, timeout_s: float | None = None
+    ) -> Read | None:
         """Read one value."""
 
     async def delete(
-        self, key: str, *, n: int | None = None, w: int | None = None, context: str | None = None
+        self,
+        key: str,
+        *,
+        n: int | None = None,
+        w: int | None = None,
+        context: str | None = None,
+        timeout_s: float | None = None,
     ) -> Written:
         """Delete one value."""
 
@@ -68,6 +83,12 @@ class _Query:
     r: int | None = None
     w: int | None = None
     context: str | None = None
+    timeout_ms: int | None = None
+
+    @property
+    def timeout_s(self) -> float | None:
+        """How long to wait for the replicas, in seconds."""
+        return None if self.timeout_ms is None else self.timeout_ms / 1000
 
 
 class StoreApi:
@@ -108,7 +129,7 @@ class StoreApi:
             await fail(send, error, key=key)
 
     async def _get(self, send: Send, key: str, query: _Query) -> None:
-        found = await self._bucket.get(key, n=query.n, r=query.r)
+        found = await self._bucket.get(key, n=query.n, r=query.r, timeout_s=query.timeout_s)
         if found is None:
             # The context of nothing: a PUT with it does not replace what somebody else has written meanwhile.
             message = f"nothing is stored under {key!r}"
@@ -128,12 +149,14 @@ class StoreApi:
         except (ValueError, RecursionError) as error:
             await refuse(send, 400, "bad_request", f"the body is not JSON: {error}", key=key)
             return
-        written = await self._bucket.put(key, value, n=query.n, w=query.w, context=query.context)
+        written = await self._bucket.put(
+            key, value, n=query.n, w=query.w, context=query.context, timeout_s=query.timeout_s
+        )
         answered = {"data": True, "key": key, "acks": written.acks, "nodes": written.nodes, "context": written.context}
         await answer(send, 200, encode(answered))
 
     async def _delete(self, send: Send, key: str, query: _Query) -> None:
-        written = await self._bucket.delete(key, n=query.n, w=query.w, context=query.context)
+        written = await self._bucket.delete(key, n=query.n, w=query.w, context=query.context, timeout_s=query.timeout_s)
         await answer(send, 200, encode({"data": True, "key": key, "acks": written.acks, "nodes": written.nodes}))
 
 
@@ -160,14 +183,16 @@ def _parse(query: bytes) -> _Query:
         return _Query()
     found: dict[str, Any] = {}  # Any: the fields of _Query
     for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=8):
-        if name not in ("n", "r", "w", "context") or name in found:
-            raise ValueError(f"the query may have n, r, w and context, each once; not {name!r}")
+        if name not in ("n", "r", "w", "context", "timeout_ms") or name in found:
+            raise ValueError(f"the query may have n, r, w, context and timeout_ms, each once; not {name!r}")
         if name == "context":
             found[name] = text
         elif text.isascii() and text.isdecimal() and len(text) <= 6:
             found[name] = int(text)
         else:
             raise ValueError(f"{name} must be a number, not {text!r}")
+    if not 1 <= found.get("timeout_ms", 1) <= REQUEST_TIMEOUT_MS_MAX:
+        raise ValueError(f"timeout_ms must be from 1 to {REQUEST_TIMEOUT_MS_MAX}")
     return _Query(**found)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 
 import msgspec
@@ -13,28 +12,15 @@ from roost.cluster.link import Link
 from roost.config import Address, Config, Seed
 from roost.runtime import Runtime
 from roost.wire.messages import Request
+from tests.e2e.cluster import free_ports
 
 COOKIE = b"meadow"
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on right now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
 def configs(*names: str, cookie: bytes = COOKIE, cluster: str = "meadow") -> list[Config]:
     """One Config per name, all of one cluster, on free ports."""
-    seeds = tuple(
-        Seed(f"{name}@127.0.0.1", Address("127.0.0.1", port))
-        for name, port in zip(names, free_ports(len(names)), strict=True)
-    )
+    first = free_ports(len(names))
+    seeds = tuple(Seed(f"{name}@127.0.0.1", Address("127.0.0.1", first + number)) for number, name in enumerate(names))
     return [Config(name=seed.name, cluster=cluster, listen=seed.address, seeds=seeds, cookie=cookie) for seed in seeds]
 
 

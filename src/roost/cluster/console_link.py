@@ -10,7 +10,7 @@ import msgspec
 from roost import limits
 from roost.cluster.link import Link, Service
 from roost.config import Address
-from roost.errors import HandshakeRefused, NodeDown, RoostError
+from roost.errors import HandshakeRefused, NodeDown
 from roost.runtime import Runtime
 from roost.wire.handshake import NONCE_BYTES, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Handshake, Hello
 
@@ -73,20 +73,9 @@ class ConsoleLink:
             NodeDown: when the connection is lost, or nothing comes back within `timeout_s`.
             RoostError: what the service refused with.
         """
-        answer: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
-
-        def on_reply(outcome: msgspec.Raw | RoostError) -> None:
-            if answer.done():
-                return
-            if isinstance(outcome, RoostError):
-                answer.set_exception(outcome)
-            else:
-                answer.set_result(outcome)
-
-        self._link.request(service, body, timeout_s, on_reply)
         try:
             async with asyncio.timeout(timeout_s):
-                return await answer
+                return await self._link.call(service, body, timeout_s)
         except TimeoutError:
             raise NodeDown(str(self._address), f"no answer within {timeout_s:g} s") from None
 

@@ -21,7 +21,7 @@ import msgspec
 from roost import limits
 from roost.cluster.link import Link, OnReply, Service
 from roost.config import Address, Config
-from roost.errors import HandshakeRefused, InvariantViolated, NodeDown, RoostError
+from roost.errors import HandshakeRefused, InvariantViolated, NodeDown
 from roost.runtime import Runtime
 from roost.runtime.net import Listener
 from roost.wire.handshake import NONCE_BYTES, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Handshake, Hello, check_rings
@@ -105,18 +105,10 @@ class Fabric:
         Raises:
             RoostError: whatever `request` would have handed to `on_reply`.
         """
-        answer: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
-
-        def on_reply(outcome: msgspec.Raw | RoostError) -> None:
-            if answer.done():
-                return
-            if isinstance(outcome, RoostError):
-                answer.set_exception(outcome)
-            else:
-                answer.set_result(outcome)
-
-        self.request(peer, service, body, timeout_s, on_reply)
-        return await answer
+        link = self._peers.get(peer)
+        if link is None:
+            raise NodeDown(peer, "not connected")
+        return await link.call(service, body, timeout_s)
 
     def cast(self, peer: str, service: str, body: bytes) -> None:
         """Tell a service of another node something that is not answered.

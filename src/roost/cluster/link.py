@@ -148,6 +148,25 @@ class Link(asyncio.Protocol):
             Request(request_id, int(min(TIMEOUT_S_MAX, timeout_s) * 1000), service, msgspec.Raw(body)), len(body)
         )
 
+    async def call(self, service: str, body: bytes, timeout_s: float) -> msgspec.Raw:
+        """Ask the peer and wait for its encoded reply.
+
+        Raises:
+            RoostError: whatever `request` would have handed to `on_reply`.
+        """
+        answer: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
+
+        def on_reply(outcome: msgspec.Raw | RoostError) -> None:
+            if answer.done():
+                return
+            if isinstance(outcome, RoostError):
+                answer.set_exception(outcome)
+            else:
+                answer.set_result(outcome)
+
+        self.request(service, body, timeout_s, on_reply)
+        return await answer
+
     def cast(self, service: str, body: bytes) -> None:
         """Tell the peer something that is not answered.
 

@@ -169,6 +169,22 @@ def test_a_node_that_goes_down_is_not_waited_for() -> None:
     assert settled == [True, True]
 
 
+def test_a_node_that_comes_up_later_is_waited_for_too() -> None:
+    world = World("a", "b")
+    here = world.inbox("a")
+    world.cables.flow()
+    world.cables.pull("a", "b")
+    world.cables.plug("a", "b")
+    settled: list[bool] = []
+    world.nodes["a"].when_settled("t", lambda: settled.append(True))
+    assert settled == []
+    world.cables.flow()
+    assert settled == [True]
+    world.nodes["b"].broadcast("t", "e", {"n": 1})
+    world.cables.flow()
+    assert here.got == [1]
+
+
 def test_the_last_to_unsubscribe_tells_the_others() -> None:
     world = World("a", "b")
     one, two = world.inbox("a"), world.inbox("a")

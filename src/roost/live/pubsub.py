@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -101,6 +102,11 @@ class _Topic:
             waiting, self.waiting = self.waiting, None
             for action in waiting:
                 action()
+
+
+def _confirm(told: list[_Topic]) -> None:
+    for subscribers in told:
+        subscribers.confirm()
 
 
 class PubSub:
@@ -258,7 +264,10 @@ class PubSub:
         topics = tuple(self._topics)
         chunks = [topics[at : at + TOPICS_PER_MESSAGE] for at in range(0, len(topics), TOPICS_PER_MESSAGE)] or [()]
         for number, chunk in enumerate(chunks):
-            self._tell(peer, _encode(Interest(number == 0, chunk, ())), None)
+            told = [self._topics[topic] for topic in chunk]
+            for subscribers in told:
+                subscribers.unconfirmed += 1
+            self._tell(peer, _encode(Interest(number == 0, chunk, ())), partial(_confirm, told))
 
     def _tell(self, peer: str, body: bytes, done: Callable[[], None] | None) -> None:
         def on_reply(outcome: msgspec.Raw | RoostError) -> None:

@@ -87,6 +87,8 @@ class Channel(GenServer):
         super().__init_subclass__(**kwargs)
         if "__handle_of__" in vars(cls):
             return
+        if cls.__init_async__:
+            raise TypeError(f"{cls.__name__}: init may not be async: what a channel must wait for belongs into join")
         if topic is not None:
             if "*" in topic[:-1] or not topic:
                 raise TypeError(f"{cls.__name__}: the topic {topic!r} may have a '*' only at its end")

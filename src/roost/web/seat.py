@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from roost.errors import InvariantViolated
 from roost.limits import SHUTDOWN_S, SOCKET_HELD_FRAMES_MAX
 from roost.live.channel import Channel, Payload
-from roost.otp import Down, Monitor, Process, Scheduler
+from roost.otp import Down, Monitor, Process
 from roost.otp.crash import is_clean
 from roost.otp.process import STOP
 from roost.wire import phoenix
@@ -73,7 +72,8 @@ class Seat:
     def start(self, kind: type[Channel], on_down: Callable[[Down], None]) -> Process:
         """Start the channel's process and let it hear the topic."""
         connection = self._connection
-        process = self.process = _start(connection.live.scheduler, kind, self.topic, self)
+        process = connection.live.scheduler.start_now(kind, (self.topic, self), {}, None, link=False)._process
+        self.process = process
         process.tied.monitors[Monitor(process, None, on_down)] = None
         connection.live.pubsub.subscribe(self.topic, self, self)
         return process
@@ -190,14 +190,3 @@ class Seat:
     def _push_if_alive(self, event: str, payload: object) -> None:
         if self.process is not None and self.process.alive and self._connection.is_open:
             self.push(event, payload)
-
-
-def _start(scheduler: Scheduler, kind: type[Channel], topic: str, seat: Seat) -> Process:
-    """Start a channel without giving up the turn: its `init` is sync, so starting it never waits."""
-    starting = scheduler.start(kind, (topic, seat), {}, None, link=False)
-    try:
-        starting.send(None)
-    except StopIteration as started:
-        handle: Channel = started.value
-        return handle._process
-    raise InvariantViolated("starting a channel has waited")

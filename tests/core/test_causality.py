@@ -13,7 +13,6 @@ from roost.core.causality import (
     Versions,
     check_clock,
     decode,
-    descends,
     encode,
     merge,
     merge_encoded,
@@ -127,6 +126,12 @@ def _replaced(story: list[tuple[str, int, int]]) -> set[bytes]:
             seen[one] = seen[one] | context | {b"%d" % number}
             contexts.append(set(seen[one]))
     return gone
+
+
+def descends(one: Versions, other: Versions) -> bool:
+    """Whether `one` has seen every write that `other` has seen."""
+    clock = dict(one.clock)
+    return all(clock.get(actor, 0) >= counter for actor, counter in other.clock)
 
 
 @given(objects())

@@ -47,8 +47,11 @@ class Node:
         self.fabric = Fabric(config, runtime, self.ring.digest())
         self.membership = Membership(config, self.fabric, self.ring.digest())
         self.placement = Placement(self.ring, self.fabric)
-        with self.entered():
+        token = _current.set(self)  # a scheduler hands on the context in which it is made
+        try:
             self.scheduler = Scheduler(runtime, config.name)
+        finally:
+            _current.reset(token)
         ProcessService(self.scheduler, self.fabric)
         self._parts: list[Child] = []
         self._children: list[Child] = []
@@ -74,10 +77,7 @@ class Node:
         """Make this the current node, and its process world the current one, inside the block and for its tasks."""
         token = _current.set(self)
         try:
-            if hasattr(self, "scheduler"):
-                with self.scheduler.entered():
-                    yield self
-            else:
+            with self.scheduler.entered():
                 yield self
         finally:
             _current.reset(token)

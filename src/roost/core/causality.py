@@ -58,8 +58,6 @@ encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Versions).decode
 """The Versions of bytes; raises msgspec.MsgspecError for anything else."""
 
-_decode_clock = msgspec.msgpack.Decoder(Clock).decode
-
 
 def update(stored: Versions | None, seen: Clock | None, actor: int, value: bytes | None) -> Versions:
     """What is known once `value` has been written.
@@ -123,12 +121,6 @@ def merge_encoded(one: bytes | None, other: bytes | None) -> bytes | None:
 def settle(siblings: Versions, value: bytes, actor: int) -> Versions:
     """One version in place of all: what a merge function has made of the siblings, under a new dot."""
     return update(siblings, None, actor, value)
-
-
-def descends(one: Versions, other: Versions) -> bool:
-    """Whether `one` has seen every write that `other` has seen."""
-    clock = dict(one.clock)
-    return all(clock.get(actor, 0) >= counter for actor, counter in other.clock)
 
 
 def check_clock(clock: Clock) -> None:

@@ -109,7 +109,7 @@ class Handshake:
         """Take one word of the other side; return the answer, if any, and whether the link is open now.
 
         Raises:
-            HandshakeRefused: when there will be no link. `denial` makes the word that tells the other side.
+            HandshakeRefused: when there will be no link; a Denied with its reason tells the other side.
         """
         if isinstance(word, Denied):
             raise HandshakeRefused(f"the other side says: {word.reason[:200]}")

@@ -7,6 +7,7 @@
     │   ├── NameTaken           a second process under a registered name
     │   ├── NoSuchProcess       nothing runs under that name
     │   ├── ChildNotStarted     a child that a supervisor was asked to start, and that did not
+    │   ├── StartIgnored        a process whose init said that there is nothing to do
     │   ├── CallCycle           a call that would wait for itself
     │   ├── BadMessage          bytes or a value that no declared message describes
     │   ├── TooLarge            something over a limit of roost.limits
@@ -142,6 +143,19 @@ class ChildNotStarted(Refusal):
 
     def __str__(self) -> str:
         return f"the child {self.id!r} did not start: {self.reason}"
+
+
+class StartIgnored(Refusal):
+    """A process does not run, because its init raised `Ignore`: there is nothing for it to do."""
+
+    code: ClassVar[str] = "start_ignored"
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.target = target
+
+    def __str__(self) -> str:
+        return f"{self.target} does not run: its init said that there is nothing to do"
 
 
 class CallCycle(Refusal):

@@ -15,6 +15,10 @@ NAME_BYTES_MAX: Final = 255
 """A registered name, a node name, a cluster name, a bucket name."""
 SHUTDOWN_S: Final = 5.0
 """How long a child may take to stop before it is killed."""
+TIMER_S_MAX: Final = 10 * 366 * 86_400.0
+"""The longest delay of a timer: ten years. What is longer is a date, or milliseconds, by mistake."""
+PERIOD_S_MIN: Final = 0.001
+"""The shortest period of an interval."""
 
 # Links between nodes
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024

@@ -161,9 +161,9 @@ async def test_a_timer_sends_to_its_process_and_dies_with_it() -> None:
     process = counter._process
     assert process.ties is not None
     (timer,) = process.ties.timers
-    await counter.stop()
     handle = timer._timer
     assert isinstance(handle, asyncio.TimerHandle)
+    await counter.stop()
     assert handle.cancelled()
 
 

@@ -12,7 +12,8 @@ from roost.otp.process import Process
 from roost.otp.remote import Transport, remote_handle
 from roost.otp.scheduler import Scheduler
 from roost.otp.supervisor import ChildState, Supervisor
-from roost.otp.ties import Down, Exit, Monitor, ProcessTimer, Reason
+from roost.otp.ties import Down, Exit, Monitor, Reason
+from roost.otp.timers import Interval, ProcessTimer, send_after
 
 __all__ = [
     "CallSpec",
@@ -21,6 +22,7 @@ __all__ = [
     "Down",
     "Exit",
     "GenServer",
+    "Interval",
     "Monitor",
     "Process",
     "ProcessTimer",
@@ -35,4 +37,5 @@ __all__ = [
     "isolate",
     "remote_handle",
     "send",
+    "send_after",
 ]

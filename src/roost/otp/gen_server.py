@@ -19,7 +19,8 @@ from roost.otp.isolation import isolate
 from roost.otp.process import STOP, Process
 from roost.otp.remote import remote_handle
 from roost.otp.scheduler import Scheduler
-from roost.otp.ties import Down, Monitor, ProcessTimer, Reason
+from roost.otp.ties import Down, Monitor, Reason
+from roost.otp.timers import Interval, ProcessTimer
 
 
 class GenServer:
@@ -207,8 +208,27 @@ class GenServer:
         return self._process.scheduler
 
     def send_after(self, delay_s: float, message: object) -> ProcessTimer:
-        """Inside: send `message` to this process `delay_s` seconds from now; the timer dies with the process."""
+        """Inside: send `message` to this process `delay_s` seconds from now; the timer dies with the process.
+
+        Raises:
+            NotSendable: when the message cannot cross.
+            ConfigError: when the delay is negative, or longer than TIMER_S_MAX.
+        """
         return ProcessTimer(self._process, delay_s, isolate(message, "a timer's message"))
+
+    def send_every(self, period_s: float, message: object, *, first_s: float | None = None) -> Interval:
+        """Inside: send `message` to this process every `period_s` seconds; the interval dies with the process.
+
+        Args:
+            period_s: seconds from tick to tick. The ticks do not drift: a late one does not shift the next.
+            message: what arrives. One tick at most waits in the mailbox; `interval.missed` counts the left-out ones.
+            first_s: seconds until the first tick; one period when not given.
+
+        Raises:
+            NotSendable: when the message cannot cross.
+            ConfigError: when the period is shorter than PERIOD_S_MIN, or a time is longer than TIMER_S_MAX.
+        """
+        return Interval(self._process, period_s, isolate(message, "a tick"), first_s)
 
     def trap_exits(self, trapping: bool = True) -> None:
         """Inside: get an `Exit` when a linked process ends, instead of ending too."""

@@ -13,7 +13,8 @@ from roost.otp.child import Child, Restart
 from roost.otp.crash import explain, is_clean, report_lost
 from roost.otp.declare import call, info
 from roost.otp.gen_server import GenServer
-from roost.otp.ties import Exit, ProcessTimer, Reason
+from roost.otp.ties import Exit, Reason
+from roost.otp.timers import ProcessTimer
 
 
 class ChildState(msgspec.Struct, frozen=True):

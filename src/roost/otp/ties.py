@@ -1,4 +1,4 @@
-"""What ties a process to others: links, monitors, timers, and the messages that tell of an end."""
+"""What ties a process to others: links, monitors, and the messages that tell of an end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 if TYPE_CHECKING:
     from roost.otp.gen_server import GenServer
     from roost.otp.process import Process
-    from roost.runtime.clock import Timer
+    from roost.otp.timers import Interval, ProcessTimer
 
 Reason = str | BaseException
 """Why a process ended: "normal", "shutdown" (or "shutdown:..."), "killed", another word, or what it raised."""
@@ -51,26 +51,6 @@ class Monitor:
             self.watcher.ties.monitoring.pop(self, None)
 
 
-class ProcessTimer:
-    """A message that a process will send to itself; it dies with the process."""
-
-    __slots__ = ("_process", "_timer")
-
-    def __init__(self, process: Process, delay_s: float, message: object) -> None:
-        self._process = process
-        process.tied.timers[self] = None
-        self._timer: Timer = process.scheduler.runtime.clock.call_later(delay_s, lambda: self._fire(message))
-
-    def cancel(self) -> None:
-        """Prevent the message; harmless when it was sent."""
-        self._timer.cancel()
-        self._process.tied.timers.pop(self, None)
-
-    def _fire(self, message: object) -> None:
-        self._process.tied.timers.pop(self, None)
-        self._process.inform(message, bounded=False)
-
-
 class Ties:
     """What binds a process to others: made with the first of them, as most processes have none."""
 
@@ -82,6 +62,6 @@ class Ties:
         self.links: dict[Process, None] = {}
         self.monitors: dict[Monitor, None] = {}
         self.monitoring: dict[Monitor, None] = {}
-        self.timers: dict[ProcessTimer, None] = {}
+        self.timers: dict[Interval | ProcessTimer, None] = {}
         self.activities: dict[asyncio.Task[object], str] = {}
         self.waits: dict[asyncio.Future[Any], Process] = {}

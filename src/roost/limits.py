@@ -19,6 +19,10 @@ TIMER_S_MAX: Final = 10 * 366 * 86_400.0
 """The longest delay of a timer: ten years. What is longer is a date, or milliseconds, by mistake."""
 PERIOD_S_MIN: Final = 0.001
 """The shortest period of an interval."""
+REPORT_CHARS_MAX: Final = 2_000
+"""Characters of one state, message or reason in a report."""
+ANCESTORS_SHOWN_MAX: Final = 32
+"""Processes in the chain of parents that a report shows."""
 
 # Links between nodes
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024

@@ -19,6 +19,7 @@ from roost.otp.isolation import isolate
 from roost.otp.process import STOP, Process
 from roost.otp.remote import remote_handle
 from roost.otp.scheduler import Scheduler
+from roost.otp.state import read_state
 from roost.otp.ties import Down, Monitor, Reason
 from roost.otp.timers import Interval, ProcessTimer
 
@@ -72,6 +73,13 @@ class GenServer:
         traps exits. It does not run when an exit signal or a kill ends the process: what must be cleaned up then
         belongs into a process that is linked or monitors.
         """
+
+    redacted: ClassVar[frozenset[str]] = frozenset()
+    """Names of attributes, fields, keys and arguments whose values no report shows: they read "***" there."""
+
+    def show_state(self) -> object:
+        """What reports show of the state, when that is more, or less, than its attributes."""
+        return read_state(self)
 
     # Starting and finding
 

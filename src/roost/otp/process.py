@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 from roost.errors import CallCycle, NotSendable, Overloaded, ProcessDown, Refusal, RoostError
 from roost.limits import MAILBOX_MESSAGES_MAX
-from roost.otp.crash import explain, report_crash, report_lost
+from roost.otp.crash import explain, report_crash, report_lost, report_stray, show_message
 from roost.otp.declare import ASKED, ASYNC, CONTROL, TOLD, Spec, isolate_arguments
 from roost.otp.isolation import ATOMS, isolate
 from roost.otp.reply import Deadlines, Failed, ReplyTo
@@ -144,7 +144,7 @@ class Process:
             return
         spec = type(self.server).info_for(type(message))
         if spec is None:
-            report_lost(self, f"no @info handler takes a {type(message).__name__}: {message!r}")
+            report_stray(self, message)
             return
         put = self.post if bounded else self._put
         if spec.kind == TOLD:
@@ -324,7 +324,7 @@ class Process:
                 if task is not None and task.cancelling() > 0:
                     self.close("killed", False)
                 else:
-                    self.crash(error, _show(spec, args[1:], kwargs))
+                    self.crash(error, show_message(self, spec, args[1:], kwargs))
             raise
         except BaseException as error:
             if self.leaving is not None or not self.alive:
@@ -354,7 +354,7 @@ class Process:
                 else:
                     scheduler.ready(self)
                 return Failed(error)
-            down = self.crash(error, _show(spec, args, kwargs))
+            down = self.crash(error, show_message(self, spec, args, kwargs))
             if isinstance(error, Exception):
                 return Failed(down)
             raise error
@@ -372,12 +372,12 @@ class Process:
         """A handler of queued mail has raised. Returns True when that was the end of the process."""
         if spares(error):
             if reply is None:
-                report_lost(self, f"{_show(spec, args[1:], kwargs)} was refused: {explain(error)}")
+                report_lost(self, f"{show_message(self, spec, args[1:], kwargs)} was refused: {explain(error)}")
             elif not reply.done():
                 reply.set_exception(error)
             return False
         self.serving = reply
-        self.crash(error, _show(spec, args[1:], kwargs))
+        self.crash(error, show_message(self, spec, args[1:], kwargs))
         if not isinstance(error, Exception):
             raise error
         return True
@@ -566,10 +566,6 @@ def spares(error: BaseException) -> TypeGuard[Exception]:
         return False
     # A TypeError without a frame of the handler was raised by the act of calling it.
     return error.__traceback__.tb_next is None
-
-
-def _show(spec: Spec, args: tuple[object, ...], kwargs: dict[str, object]) -> str:
-    return f"{spec.name}({', '.join([*map(repr, args), *(f'{name}={value!r}' for name, value in kwargs.items())])})"
 
 
 def _control(function: Callable[..., object]) -> Spec:

@@ -1,0 +1,179 @@
+"""Values as text for people: bounded, with secrets left out, and never an exception instead of the text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from roost.limits import REPORT_CHARS_MAX
+
+SECRET = "***"
+"""What stands in place of a redacted value."""
+DEPTH_MAX = 12
+"""Containers inside containers that are shown; what lies deeper is "..."."""
+
+
+def display(value: object, redacted: frozenset[str] = frozenset(), chars_max: int = REPORT_CHARS_MAX) -> str:
+    """The value as `repr` would show it, more or less.
+
+    Args:
+        value: anything. A `__repr__` that raises is told in its place.
+        redacted: names of keys, attributes, fields and arguments whose values are shown as "***", however deep.
+        chars_max: characters; a longer text is cut, and the work for the rest is not done.
+    """
+    writer = _Writer(redacted, chars_max)
+    with suppress(_Full):
+        writer.value(value, 0)
+    return writer.text(chars_max)
+
+
+def display_call(
+    function: Callable[..., object],
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    redacted: frozenset[str] = frozenset(),
+    chars_max: int = REPORT_CHARS_MAX,
+) -> str:
+    """A message as the call of its handler, `reserve('cart-7', 2)`.
+
+    Args:
+        function: the handler; the names of its arguments decide which of `args` are redacted.
+        args: the arguments, without the server itself.
+        kwargs: more of them.
+        redacted: as for `display`.
+        chars_max: as for `display`.
+    """
+    name = getattr(function, "__name__", "handler")
+    code = getattr(function, "__code__", None)
+    names: Sequence[str] = code.co_varnames[1 : code.co_argcount] if code is not None else ()
+    writer = _Writer(redacted, chars_max)
+    with suppress(_Full):
+        writer.write(f"{name}(")
+        writer.arguments(args, names, kwargs)
+        writer.write(")")
+    return writer.text(chars_max)
+
+
+def cut(text: str, chars_max: int = REPORT_CHARS_MAX) -> str:
+    """The text, or its beginning and how long it is."""
+    return text if len(text) <= chars_max else f"{text[:chars_max]}... ({len(text)} characters)"
+
+
+def explain(reason: object) -> str:
+    """The reason of an end in one line: a word as it is, an exception as its type and its text."""
+    if isinstance(reason, BaseException):
+        try:
+            text = str(reason)
+        except Exception as error:
+            text = f"<not shown: {type(error).__name__}>"
+        return f"{type(reason).__name__}: {text}" if text else type(reason).__name__
+    return str(reason)
+
+
+class _Full(Exception):
+    """The text is long enough."""
+
+
+class _Writer:
+    """A text that grows until it is long enough."""
+
+    __slots__ = ("_left", "_parts", "_redacted")
+
+    def __init__(self, redacted: frozenset[str], chars_max: int) -> None:
+        self._redacted = redacted
+        self._left = chars_max
+        self._parts: list[str] = []
+
+    def text(self, chars_max: int) -> str:
+        """What was written, at most `chars_max` characters of it."""
+        text = "".join(self._parts)
+        return text if len(text) <= chars_max else text[: chars_max - 3] + "..."
+
+    def write(self, text: str) -> None:
+        """Add `text`; raises _Full when it was the last that fits."""
+        self._parts.append(text)
+        self._left -= len(text)
+        if self._left < 0:
+            raise _Full
+
+    def value(self, value: object, depth: int) -> None:
+        """Add a value, or why it cannot be shown."""
+        try:
+            self._walk(value, depth)
+        except _Full:
+            raise
+        except Exception as error:
+            self.write(f"<{type(value).__name__} not shown: {explain(error)}>")
+
+    def arguments(self, args: Sequence[object], names: Sequence[str], kwargs: Mapping[str, object]) -> None:
+        """Add the arguments of a call; `names` are those of the positional ones, as far as they have one."""
+        comma = ""
+        for index, value in enumerate(args):
+            self.write(comma)
+            self._named(names[index] if index < len(names) else "", value, 0)
+            comma = ", "
+        for name, value in kwargs.items():
+            self.write(f"{comma}{name}=")
+            self._named(name, value, 0)
+            comma = ", "
+
+    def _named(self, name: object, value: object, depth: int) -> None:
+        if isinstance(name, str) and name in self._redacted:
+            self.write(SECRET)
+        else:
+            self.value(value, depth)
+
+    def _walk(self, value: object, depth: int) -> None:
+        if isinstance(value, (str, bytes, bytearray)):
+            self.write(repr(value[: self._left + 1]))
+        elif depth >= DEPTH_MAX:
+            self.write("...")
+        elif isinstance(value, dict):
+            self._dict(value, depth + 1)
+        elif isinstance(value, tuple) and hasattr(value, "_fields"):
+            self._fields(value, value._fields, depth + 1)
+        elif isinstance(value, msgspec.Struct):
+            self._fields(value, value.__struct_fields__, depth + 1)
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            self._fields(value, [field.name for field in dataclasses.fields(value) if field.repr], depth + 1)
+        elif type(value) is list:
+            self._items("[", value, "]", depth + 1)
+        elif type(value) is tuple:
+            self._items("(", value, ",)" if len(value) == 1 else ")", depth + 1)
+        elif type(value) in (set, frozenset) and isinstance(value, (set, frozenset)) and value:
+            self._items("{" if type(value) is set else "frozenset({", value, "}" if type(value) is set else "})", depth)
+        else:
+            self.write(repr(value))
+
+    def _dict(self, value: dict[object, object], depth: int) -> None:
+        plain = type(value) is dict
+        self.write("{" if plain else f"{type(value).__name__}({{")
+        comma = ""
+        for key, item in value.items():
+            self.write(comma)
+            self.value(key, depth)
+            self.write(": ")
+            self._named(key, item, depth)
+            comma = ", "
+        self.write("}" if plain else "})")
+
+    def _items(self, begin: str, items: Iterable[object], end: str, depth: int) -> None:
+        self.write(begin)
+        comma = ""
+        for item in items:
+            self.write(comma)
+            self.value(item, depth)
+            comma = ", "
+        self.write(end)
+
+    def _fields(self, value: object, names: Iterable[str], depth: int) -> None:
+        self.write(f"{type(value).__name__}(")
+        comma = ""
+        for name in names:
+            self.write(f"{comma}{name}=")
+            self._named(name, getattr(value, name), depth)
+            comma = ", "
+        self.write(")")

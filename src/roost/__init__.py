@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from roost.otp import cast as cast
     from roost.otp import info as info
     from roost.otp import send as send
+    from roost.otp import send_after as send_after
     from roost.web.app import Roost as Roost
     from roost.web.socket import ConnectInfo as ConnectInfo
     from roost.web.socket import Socket as Socket
@@ -36,6 +37,7 @@ _HOME: Final = {
     "cast": "roost.otp",
     "info": "roost.otp",
     "send": "roost.otp",
+    "send_after": "roost.otp",
     "Channel": "roost.live.channel",
     "event": "roost.live.channel",
     "Roost": "roost.web.app",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from roost.errors import ConfigError, Overloaded
+from roost.errors import ConfigError
 from roost.limits import PERIOD_S_MIN, TIMER_S_MAX
 from roost.otp.declare import CONTROL, TOLD, Spec
 from roost.otp.isolation import isolate
@@ -67,7 +67,8 @@ class Interval:
 
     Tick number k is due at start + first_s + (k - 1) * period_s, whatever happened to the ticks before it: a late
     one does not shift the next. At most one tick waits in the mailbox. It stands for all the ticks that were due
-    until its handler begins, and the interval says how many of them were left out.
+    until its handler begins, and the interval says how many of them were left out. As it is only one, it comes into
+    a full mailbox too.
     """
 
     __slots__ = (
@@ -136,11 +137,8 @@ class Interval:
         self._armed = self._due + 1
         self._timer = clock.call_later(max(0.0, self._moment(self._armed) - now), self._fire)
         if not self._waits:
-            try:
-                self._process.post(TICK, (self,))
-                self._waits = True
-            except Overloaded:
-                pass  # the mailbox is full: the next tick says that this one was missed
+            self._waits = True
+            self._process._put(TICK, (self,))
 
     def _take(self) -> None:
         """The mailbox has come to the tick: make it the message that its handler gets."""

@@ -19,7 +19,7 @@ check: ## lint, format, types and the direction of imports, without the tests
 	@scripts/venv test check && exec scripts/check
 
 bench: ## Roost beside its peers, one line of JSON each (ARGS="local_call")
-	@scripts/venv bench && scripts/needs redis-server wrk && exec .venv/bin/python -m benchmarks $(ARGS)
+	@scripts/venv bench && scripts/needs redis-server && { scripts/needs wrk erl:erlang-base || true; } && exec .venv/bin/python -m benchmarks $(ARGS)
 
 simulate: ## simulated clusters under every fault, judged (SEEDS=1000, ARGS="7" for one)
 	@scripts/venv && exec .venv/bin/python -m roost.sim $(or $(ARGS),--seeds $(SEEDS))

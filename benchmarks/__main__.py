@@ -22,6 +22,11 @@ from benchmarks.rounds import Plan, say
 
 NAMES = (
     "local_call",
+    "process_start",
+    "idle_process",
+    "supervisor_restart",
+    "isolation",
+    "timers",
     "node_call",
     "kv_put",
     "kv_get",

@@ -15,8 +15,8 @@ class Sample:
     """One turn of one side."""
 
     per_s: float
-    p50_us: float
-    p99_us: float
+    p50_us: float = 0.0
+    p99_us: float = 0.0
     cpu_us: float | None = None
     """CPU that the measured side used per operation, where that can be told apart."""
 

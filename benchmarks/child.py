@@ -50,6 +50,15 @@ class Child:
             raise Failed(f"process {self.pid} ended with code {await self._process.wait()}")
         return text.decode().strip()
 
+    def tell(self, text: str) -> None:
+        """Write one line to its stdin."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{text}\n".encode())
+
+    async def ended(self) -> int:
+        """Its exit code, when it has ended by itself."""
+        return await self._process.wait()
+
     def check(self) -> None:
         """Raise Failed when it has ended."""
         if self._process.returncode is not None:

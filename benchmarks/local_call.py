@@ -1,4 +1,7 @@
-"""Calls and casts between processes of one node, against an actor on an asyncio.Queue in the same loop."""
+"""Calls and casts between processes of one node, against an actor on an asyncio.Queue in the same loop.
+
+Beside them, for the record: a gen_server of Erlang, and two actor libraries.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from time import perf_counter
 from benchmarks.callers import Sample, latencies, rates
 from benchmarks.line import Bound, Line, percentile
 from benchmarks.queue_actor import QueueActor
-from benchmarks.rounds import Plan, alternate
+from benchmarks.rounds import Plan
+from benchmarks.standby import others
 from roost.otp import GenServer, call, cast
 
 CALLS = 200_000
@@ -56,7 +60,7 @@ async def one_caller(increment: Call, calls: int) -> Sample:
     return Sample(per_s, percentile(times, 0.5) * 1e6, percentile(times, 0.99) * 1e6)
 
 
-async def many_callers(increment: Call, calls: int, callers: int = 100) -> float:
+async def many_callers(increment: Call, calls: int, callers: int = 100) -> Sample:
     """Calls per second of a hundred callers of one process."""
 
     async def caller() -> None:
@@ -67,17 +71,17 @@ async def many_callers(increment: Call, calls: int, callers: int = 100) -> float
     async with asyncio.TaskGroup() as group:
         for _ in range(callers):
             group.create_task(caller())
-    return calls / (perf_counter() - start)
+    return Sample(calls / (perf_counter() - start))
 
 
-async def producer(add: Callable[[int], None], increment: Call, casts: int) -> float:
+async def producer(add: Callable[[int], None], increment: Call, casts: int) -> Sample:
     """Casts per second of one producer; the clock stops when the last cast has been handled."""
     start = perf_counter()
     for _ in range(casts // BURST):
         for _ in range(BURST):
             add(1)
         await increment(0)
-    return casts / (perf_counter() - start)
+    return Sample(casts / (perf_counter() - start))
 
 
 async def run(plan: Plan) -> list[Line]:
@@ -85,20 +89,31 @@ async def run(plan: Plan) -> list[Line]:
     counter = await Counter.start()
     actor = QueueActor()
     calls, casts = plan.count(CALLS), plan.count(CASTS)
-    one = await alternate(
-        plan, lambda: one_caller(counter.increment, calls), lambda: one_caller(actor.increment, calls)
-    )
-    many = await alternate(
-        plan, lambda: many_callers(counter.increment, calls), lambda: many_callers(actor.increment, calls)
-    )
-    told = await alternate(
-        plan,
-        lambda: producer(counter.add, counter.increment, casts),
-        lambda: producer(actor.add, actor.increment, casts),
-    )
+    async with others("erlang", "pykka", "xoscar") as company:
+        one, one_facts = await company.beside(
+            plan,
+            [lambda: one_caller(counter.increment, calls), lambda: one_caller(actor.increment, calls)],
+            "call",
+            calls,
+        )
+        many, many_facts = await company.beside(
+            plan,
+            [lambda: many_callers(counter.increment, calls), lambda: many_callers(actor.increment, calls)],
+            "call_100",
+            calls,
+        )
+        told, told_facts = await company.beside(
+            plan,
+            [
+                lambda: producer(counter.add, counter.increment, casts),
+                lambda: producer(actor.add, actor.increment, casts),
+            ],
+            "cast",
+            casts,
+        )
     await actor.stop()
     await counter.stop()
-    peer = "reference: an actor on an asyncio.Queue in the same uvloop"
+    peer = "reference: an actor on an asyncio.Queue in the same uvloop; erlang: a gen_server"
     return [
         Line(
             "local_call",
@@ -106,20 +121,23 @@ async def run(plan: Plan) -> list[Line]:
             [Bound("ours", ">=", 1e6), Bound("ratio", ">=", 4)],
             f"one caller, a sync handler; {peer}",
             [rates(side) for side in one],
-            latencies(*one),
+            {**latencies(*one), **one_facts},
         ),
         Line(
             "local_call_100",
             "calls/s",
             [Bound("ours", ">=", 0.9e6)],
             f"100 callers of one process; {peer}",
-            many,
+            [rates(side) for side in many],
+            many_facts,
         ),
         Line(
             "local_cast",
             "casts/s",
             [Bound("ours", ">=", 2.5e6)],
-            f"one producer, one plain argument, until the last cast is handled; {peer}",
-            told,
+            f"one producer, one plain argument, until the last cast is handled; {peer}; it has two schedulers or more, "
+            "so its producer runs beside it",
+            [rates(side) for side in told],
+            told_facts,
         ),
     ]

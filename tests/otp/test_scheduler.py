@@ -11,7 +11,7 @@ import pytest
 from roost.errors import BadMessage, NoSuchProcess, Overloaded, ProcessDown, Refusal
 from roost.limits import MAILBOX_MESSAGES_MAX, REDUCTIONS_PER_TURN
 from roost.otp import GenServer, Scheduler, call, cast
-from roost.otp.process import SERVED_PER_TURN
+from roost.otp.serving import SERVED_PER_TURN
 from roost.otp.reply import Reply
 from roost.runtime import Runtime
 

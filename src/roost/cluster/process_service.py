@@ -123,7 +123,7 @@ class ProcessService:
             except UNSENDABLE as problem:
                 link.refuse(request.id, NotSendable(str(problem), f"the reply of {spec!r}"))
 
-        self._scheduler.deliver_call(process, spec, args, kwargs, on_reply)
+        self._scheduler.deliver_call(process, spec, args, kwargs, on_reply, request.timeout_ms / 1000.0)
 
     def on_cast(self, link: Link, body: msgspec.Raw) -> None:
         """Another node tells a process here something; a problem is logged, as nobody waits."""

@@ -17,7 +17,6 @@ from typing import cast as typed
 import msgspec
 
 from roost.errors import BadMessage
-from roost.limits import MAILBOX_MESSAGES_MAX
 from roost.otp.isolation import ATOMS, isolate
 from roost.otp.reply import Reply
 
@@ -68,9 +67,9 @@ class Spec:
         return f"{self.owner}.{self.name}"
 
     @property
-    def asked(self) -> Spec:
+    def queued(self) -> Spec:
         """The same message in the form that also has keyword arguments."""
-        return Spec(self.function, ASKED, self.owner, self._scope)
+        return self if self.kind == ASYNC else Spec(self.function, ASKED, self.owner, self._scope)
 
     @property
     def returns(self) -> object:
@@ -153,9 +152,9 @@ CallSpec = Spec
 class _Declared:
     """A handler as the class body wrote it, until its class is complete."""
 
-    def __init__(self, function: Callable[..., object]) -> None:
+    def __init__(self, function: Callable[..., object], scope: Mapping[str, object] | None = None) -> None:
         self.function = function
-        self.scope = _enclosing_names(sys._getframe(2))
+        self.scope = _enclosing_names(sys._getframe(2)) if scope is None else scope
         self.__doc__ = function.__doc__
 
     def compile(self, owner: str) -> tuple[Spec, FunctionType]:
@@ -172,10 +171,12 @@ class _Declared:
 
 def _enclosing_names(class_body: FrameType) -> Mapping[str, object]:
     """The local names that annotations of a class inside a function may mean."""
-    outer = class_body.f_back
-    if outer is None or outer.f_locals is outer.f_globals:
-        return {}
-    return dict(outer.f_locals)
+    return {} if class_body.f_back is None else local_names(class_body.f_back)
+
+
+def local_names(frame: FrameType) -> Mapping[str, object]:
+    """What a frame can name besides the globals of its module."""
+    return {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)
 
 
 class Call(_Declared, Generic[P, R]):
@@ -293,7 +294,7 @@ def _inline_call(spec: Spec) -> object:
                     if type(value) not in ATOMS:
                         value = isolate(value, f"reply of {spec!r}")
                 except BaseException as error:
-                    return process.failed_inline(spec, args, kwargs, error, left - 1)
+                    return process.failed_inline(spec, args, kwargs, error, left - 1, self._timeout_s)
                 scheduler.reductions = left - 1
                 if process.mail:
                     scheduler.ready(process)
@@ -314,16 +315,18 @@ def _queued_call(spec: Spec) -> object:
 
 def _cast(spec: Spec) -> object:
     """A message of at most one plain argument that joins others in the mailbox costs two appends and nothing else."""
-    entries_max = 2 * MAILBOX_MESSAGES_MAX if spec.kind == TOLD else 0
 
     def method(self: GenServer, first: object = _ABSENT, /, *rest: object, **kwargs: object) -> None:
         process = self._process
         mail = process.mail
-        if mail and type(first) in _ATOMS_OR_ABSENT and not rest and not kwargs and len(mail) < entries_max:
+        if mail and type(first) in _ATOMS_OR_ABSENT and not rest and not kwargs and len(mail) < process.entries_max:
             mail.append(spec)
             mail.append((process.server,) if first is _ABSENT else (process.server, first))
         else:
             args = () if first is _ABSENT else (first, *rest)
             process.tell(spec, *isolate_arguments(spec, args, kwargs))
 
-    return method
+    def told_later(self: GenServer, /, *args: object, **kwargs: object) -> None:
+        self._process.tell(spec, *isolate_arguments(spec, args, kwargs))
+
+    return method if spec.kind == TOLD else told_later

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from roost.errors import CallTimeout, NodeDown, NoSuchProcess
-from roost.limits import CALL_TIMEOUT_S, SHUTDOWN_S
+from roost.limits import CALL_TIMEOUT_S, MAILBOX_MESSAGES_MAX, SHUTDOWN_S
 from roost.otp.child import Child, Restart
-from roost.otp.declare import Call, Cast, Info, Spec
-from roost.otp.handle import build, handle_class
+from roost.otp.compiling import compile_class, info_table
+from roost.otp.declare import Spec
+from roost.otp.ending import STOP
+from roost.otp.handle import build
 from roost.otp.isolation import isolate
-from roost.otp.process import STOP, Process
+from roost.otp.mailbox import Overflow
+from roost.otp.name import Name
+from roost.otp.process import Process
 from roost.otp.remote import remote_handle
+from roost.otp.reply import Caller
+from roost.otp.request import Request
 from roost.otp.scheduler import Scheduler
+from roost.otp.serving import ARM, CONTINUE
 from roost.otp.state import read_state
 from roost.otp.ties import Down, Monitor, Reason
 from roost.otp.timers import Interval, ProcessTimer
+
+R = TypeVar("R")
 
 
 class GenServer:
@@ -55,10 +64,18 @@ class GenServer:
     _process: Process
     _timeout_s: float | None
 
+    mailbox_messages_max: ClassVar[int] = MAILBOX_MESSAGES_MAX
+    """How many messages may wait."""
+    overflow: ClassVar[Overflow] = "refuse"
+    """What happens to one more: "refuse" (its sender gets Overloaded), "drop_oldest" or "drop_newest".
+
+    What is dropped is counted and told in the log. A call is never dropped in silence: its caller gets Overloaded.
+    """
+
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "__handle_of__" not in vars(cls):
-            _compile(cls)
+            compile_class(cls)
 
     # What a class may define
 
@@ -84,35 +101,42 @@ class GenServer:
     # Starting and finding
 
     @classmethod
-    async def start_link(cls, *args: object, name: str | None = None, **kwargs: object) -> Self:
+    async def start_link(
+        cls, *args: object, name: Name | None = None, start_timeout_s: float | None = None, **kwargs: object
+    ) -> Self:
         """Start a process, linked to the process that starts it when there is one.
 
         Args:
             args: the arguments of `init`; lists, dicts and sets are copied.
-            name: a name, unique on this node, to register it under.
+            name: a name, unique on this node, to register it under; or a place in a registry, `registry.via(key)`.
+            start_timeout_s: seconds that an async `init` may take; None waits for ever.
             kwargs: more arguments of `init`.
 
         Returns: a handle, when `init` has returned.
 
         Raises:
-            StartFailed: when `init` raised, which is its `__cause__`.
+            StartFailed: when `init` raised, which is its `__cause__`, or took too long.
+            StartIgnored: when `init` raised Ignore.
             NameTaken: when a live process has the name.
         """
-        return await Scheduler.current().start(cls, args, kwargs, name, link=True)
+        return await Scheduler.current().start(cls, args, kwargs, name, link=True, timeout_s=start_timeout_s)
 
     @classmethod
-    async def start(cls, *args: object, name: str | None = None, **kwargs: object) -> Self:
+    async def start(
+        cls, *args: object, name: Name | None = None, start_timeout_s: float | None = None, **kwargs: object
+    ) -> Self:
         """Start a process that is linked to nobody; otherwise as `start_link`."""
-        return await Scheduler.current().start(cls, args, kwargs, name, link=False)
+        return await Scheduler.current().start(cls, args, kwargs, name, link=False, timeout_s=start_timeout_s)
 
     @classmethod
     def child(
         cls,
         *args: object,
-        name: str | None = None,
+        name: Name | None = None,
         id: str | None = None,
         restart: Restart = "permanent",
         shutdown_s: float | None = SHUTDOWN_S,
+        start_timeout_s: float | None = None,
         **kwargs: object,
     ) -> Child:
         """How a supervisor starts a process of this class.
@@ -123,17 +147,18 @@ class GenServer:
             id: what the supervisor calls it: the name, or the name of the class, when not given.
             restart: "permanent" (always), "transient" (only after a crash) or "temporary" (never).
             shutdown_s: seconds it may take to stop before it is killed; None waits for ever.
+            start_timeout_s: seconds that an async `init` may take; None waits for ever.
             kwargs: more arguments of `init`.
         """
 
         async def start() -> GenServer:
-            return await cls.start_link(*args, name=name, **kwargs)
+            return await cls.start_link(*args, name=name, start_timeout_s=start_timeout_s, **kwargs)
 
-        return Child(id or name or cls.__name__, start, restart, shutdown_s)
+        return Child(id or str(name or cls.__name__), start, restart, shutdown_s)
 
     @classmethod
-    def whereis(cls, name: str, node: str | None = None) -> Self:
-        """A handle of the process under `name`, here or on another node.
+    def whereis(cls, name: Name, node: str | None = None) -> Self:
+        """A handle of the process under `name`, here or, for a plain word, on another node.
 
         Raises:
             NoSuchProcess: when no live process of this class has the name on this node. On another node that
@@ -141,6 +166,11 @@ class GenServer:
             NodeDown: when `node` is another node, and this one is not part of a cluster.
         """
         scheduler = Scheduler.current()
+        if not isinstance(name, str):
+            found = name.whereis()
+            if not isinstance(found, cls):
+                raise NoSuchProcess(str(name))
+            return found
         if node is None or node == scheduler.name:
             handle = scheduler.whereis(name).handle
             if not isinstance(handle, cls):
@@ -151,6 +181,19 @@ class GenServer:
         return remote_handle(cls, name, node, scheduler.transport)
 
     # On a handle
+
+    if TYPE_CHECKING:
+
+        def call(self, message: Request[R]) -> Awaitable[R]:
+            """Ask with a declared message; for classes that define `handle_call`. Otherwise as every `@call`."""
+
+        def cast(self, message: object) -> None:
+            """Tell with a declared message; for classes that define `handle_cast`. Otherwise as every `@cast`."""
+
+    @property
+    def pid(self) -> int:
+        """The number of the process, unique on its node for as long as that runs."""
+        return self._process.pid
 
     def with_timeout(self, timeout_s: float | None) -> Self:
         """The same process, asked with another timeout in seconds; None waits for ever."""
@@ -238,6 +281,47 @@ class GenServer:
         """
         return Interval(self._process, period_s, isolate(message, "a tick"), first_s)
 
+    def continue_with(self, message: object) -> None:
+        """Inside: handle `message`, with the `@info` handler of its type, before anything else in the mailbox.
+
+        In `init` it moves work out of the way of whoever waits for the start; nothing can come in between.
+        """
+        message = isolate(message, "what a process continues with")
+        self._process.post_control(CONTINUE, message, first=True)
+
+    def receive_timeout(self, timeout_s: float) -> None:
+        """Inside: get a `Timeout` when no message has come `timeout_s` seconds after this handler.
+
+        Any message ends it, even one that waits already; a handler that wants to go on says so again.
+        """
+        self._process.post_control(ARM, timeout_s, first=True)
+
+    def caller(self) -> Caller[R]:
+        """Inside a call: who waits for the reply, to answer him later; then `raise NoReply`.
+
+        ::
+
+            @call
+            def pop(self) -> str:
+                if self.items:
+                    return self.items.pop()
+                self.waiting.append(self.caller())
+                raise NoReply
+        """
+        caller: Caller[R] = Caller(self._process)
+        self._process.moded.deferring = caller
+        return caller
+
+    def time_left_s(self) -> float | None:
+        """Inside an async call: seconds until its caller gives up; None when he never does, or nobody waits.
+
+        Calls that the handler makes inherit it: none of them waits longer than that.
+        """
+        process = self._process
+        if process.deadline is None:
+            return None
+        return max(process.deadline - process.scheduler.runtime.clock.now(), 0.0)
+
     def trap_exits(self, trapping: bool = True) -> None:
         """Inside: get an `Exit` when a linked process ends, instead of ending too."""
         self._process.tied.trapping = trapping
@@ -283,7 +367,7 @@ class GenServer:
         """The handler of messages of one class, or of the nearest of its bases; None when there is none."""
         table = cls.__infos__
         if table is None:
-            table = cls.__infos__ = _info_table(cls)
+            table = cls.__infos__ = info_table(cls)
         if kind not in table:
             table[kind] = next((spec for base in kind.__mro__[1:] if (spec := table.get(base)) is not None), None)
         return table[kind]
@@ -305,40 +389,3 @@ def send(target: GenServer, message: object) -> None:
         Overloaded: when the mailbox is full.
     """
     target._process.inform(isolate(message, f"a message to {target!r}"))
-
-
-def _members(cls: type) -> dict[str, object]:
-    """Every attribute of the class by name, as the nearest class defines it, without those of GenServer itself."""
-    members: dict[str, object] = {}
-    for base in reversed(cls.__mro__):
-        if base not in (object, GenServer):
-            members.update(vars(base))
-    return members
-
-
-def _compile(cls: type[GenServer]) -> None:
-    """Replace the declarations of a new class by plain functions, and list them in its tables."""
-    calls: dict[str, Spec] = {}
-    casts: dict[str, Spec] = {}
-    for name, member in _members(cls).items():
-        declared = getattr(member, "__spec__", None)
-        if isinstance(member, (Call, Cast, Info)):
-            spec, method = member.compile(cls.__name__)
-            declared = (type(member), spec)
-            setattr(cls, name, method)
-        if isinstance(declared, tuple):
-            table = {Call: calls, Cast: casts}.get(declared[0])
-            if table is not None:
-                table[name] = declared[1]
-    cls.__calls__, cls.__casts__, cls.__infos__ = calls, casts, None
-    cls.__init_async__ = asyncio.iscoroutinefunction(cls.init)
-    cls.__handle__ = handle_class(cls, frozenset((*calls, *casts)))
-
-
-def _info_table(cls: type[GenServer]) -> dict[type, Spec | None]:
-    table: dict[type, Spec | None] = {}
-    for member in _members(cls).values():
-        declared = getattr(member, "__spec__", None)
-        if isinstance(declared, tuple) and declared[0] is Info:
-            table[declared[1].message_type()] = declared[1]
-    return table

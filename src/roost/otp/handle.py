@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 ServerT = TypeVar("ServerT", bound="GenServer")
 
 FACE: Final = frozenset(
-    ("with_timeout", "is_alive", "exit", "stop", "down", "start", "start_link", "child", "whereis", "info_for")
+    ("with_timeout", "is_alive", "exit", "stop", "down", "pid", "start", "start_link", "child", "whereis", "info_for")
 )
 """What every handle offers beside the declared messages."""
 OWN: Final = ("_process", "_timeout_s")

@@ -4,39 +4,32 @@ A process is idle (`open`: alive, nothing running, nothing waiting), running a s
 in its one task, closing, or dead. `open` is the single check of the fast path. Whoever finds it False puts mail into
 the mailbox, and exactly one of these looks at the mailbox next: the scheduler's turn, the end of the running handler,
 or death, which answers everybody who waits.
+
+Here is what a process is and how mail gets in; `roost.otp.serving` handles the mail, `roost.otp.ending` ends it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, TypeVar
+from typing import cast as typed
 
-from roost.errors import CallCycle, NotSendable, Overloaded, ProcessDown, Refusal, RoostError
-from roost.limits import MAILBOX_MESSAGES_MAX
-from roost.otp.crash import explain, report_crash, report_lost, report_stray, show_message
-from roost.otp.declare import ASKED, ASYNC, CONTROL, TOLD, Spec, isolate_arguments
-from roost.otp.isolation import ATOMS, isolate
-from roost.otp.reply import Deadlines, Failed, ReplyTo
-from roost.otp.ties import Down, Exit, Reason, Ties
+from roost.errors import CallCycle, CallTimeout, ProcessDown, RoostError
+from roost.otp import ending, serving
+from roost.otp.crash import explain, report_crash, report_stray
+from roost.otp.declare import TOLD, Spec, isolate_arguments
+from roost.otp.mailbox import Mailbox, full
+from roost.otp.modes import Modes, Tracer
+from roost.otp.reply import Deadline, Deadlines, Failed, Reply, ReplyTo
+from roost.otp.ties import Reason, Ties
 
 if TYPE_CHECKING:
     from roost.otp.gen_server import GenServer
     from roost.otp.scheduler import Scheduler
 
-Mailbox = deque[Any]
-"""Pairs of entries, a Spec and what belongs to it: see `roost.otp.declare`."""
-
-SERVED_PER_TURN: Final = 100
-"""Async handlers of one process that may follow each other without a turn of the loop between them."""
-
 T = TypeVar("T")
-
-ENTRIES_MAX: Final = 2 * MAILBOX_MESSAGES_MAX
-
-CLOSED: Final[Mailbox] = deque(maxlen=0)
-"""The mailbox of the dead: whatever is put into it is lost."""
 
 
 class Process:
@@ -44,9 +37,12 @@ class Process:
 
     __slots__ = (
         "alive",
+        "deadline",
+        "entries_max",
         "handle",
         "leaving",
         "mail",
+        "modes",
         "name",
         "open",
         "pid",
@@ -61,14 +57,16 @@ class Process:
     server: GenServer
     handle: GenServer
 
-    def __init__(self, scheduler: Scheduler, pid: int, name: str | None) -> None:
-        self.scheduler, self.pid, self.name = scheduler, pid, name
+    def __init__(self, scheduler: Scheduler, pid: int, name: str | None, entries_max: int) -> None:
+        self.scheduler, self.pid, self.name, self.entries_max = scheduler, pid, name, entries_max
         self.alive = True
         self.open = False
         self.mail: Mailbox | None = None
         self.ties: Ties | None = None
+        self.modes: Modes | None = None
         self.task: asyncio.Task[None] | None = None
         self.serving: ReplyTo | None = None
+        self.deadline: float | None = None
         self.leaving: tuple[Reason, bool] | None = None
         self.reason: Reason = "noproc"
 
@@ -84,6 +82,13 @@ class Process:
         return self.ties
 
     @property
+    def moded(self) -> Modes:
+        """The modes, made when there are none yet."""
+        if self.modes is None:
+            self.modes = Modes()
+        return self.modes
+
+    @property
     def calls(self) -> Mapping[str, Spec]:
         """The declared calls by name: the closed table of what the network may ask of this process."""
         return self.handle.__calls__
@@ -93,18 +98,22 @@ class Process:
         """The declared casts by name."""
         return self.handle.__casts__
 
+    @property
+    def suspended(self) -> bool:
+        """Whether ordinary mail waits until `resume`."""
+        return self.modes is not None and self.modes.suspended
+
     # Mail in
 
     def post(self, spec: Spec, content: tuple[object, ...]) -> None:
         """Put a message at the end of the mailbox. To the dead it is lost.
 
         Raises:
-            Overloaded: when the mailbox is full.
+            Overloaded: when the mailbox is full, and its policy does not let another message go instead.
         """
         box = self.mail
-        if box is not None and len(box) >= ENTRIES_MAX:
-            raise Overloaded(f"the mailbox of {self}", 0.1)
-        self._put(spec, content)
+        if box is None or len(box) < self.entries_max or full(self, box, spec, content):
+            self._put(spec, content)
 
     def _put(self, spec: Spec, content: tuple[object, ...], *, first: bool = False) -> None:
         box = self.mail
@@ -118,6 +127,21 @@ class Process:
         if self.open:
             self.open = False
             self.scheduler.ready(self)
+        elif self.modes is not None and self.modes.asleep:
+            self._wake(self.modes)
+
+    def _wake(self, modes: Modes) -> None:
+        modes.asleep = False
+        modes.disarm()
+        self.scheduler.ready(self)
+
+    def rest(self) -> None:
+        """Nothing runs and nothing waits."""
+        self.mail = None
+        if self.modes is None or not self.modes.closed:
+            self.open = True
+        else:
+            self.modes.asleep = True
 
     def tell(self, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Queue a cast or an info. To the dead it is lost.
@@ -130,9 +154,9 @@ class Process:
         if spec.kind == TOLD and not kwargs:
             self.post(spec, (self.server, *args))
         else:
-            self.post(spec if spec.kind == ASYNC else spec.asked, ((self.server, *args), kwargs, None, None))
+            self.post(spec.queued, ((self.server, *args), kwargs, None, None))
 
-    def inform(self, message: object, *, bounded: bool = True) -> None:
+    def inform(self, message: object, *, bounded: bool = True, first: bool = False) -> None:
         """Queue a message for the `@info` handler of its type; log it when there is none.
 
         Not bounded are the few that must arrive: timers and the news of an end, one for each tie that was made.
@@ -146,11 +170,13 @@ class Process:
         if spec is None:
             report_stray(self, message)
             return
-        put = self.post if bounded else self._put
-        if spec.kind == TOLD:
-            put(spec, (self.server, message))
+        content: tuple[object, ...] = (self.server, message)
+        if spec.kind != TOLD:
+            content = (content, {}, None, None)
+        if bounded:
+            self.post(spec, content)
         else:
-            put(spec, ((self.server, message), {}, None, None))
+            self._put(spec, content, first=first)
 
     def ask(
         self, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object], timeout_s: float | None
@@ -161,16 +187,56 @@ class Process:
                 raise self.down()
             args, kwargs = isolate_arguments(spec, args, kwargs)
             caller = self.waiting_caller()
-            future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-            deadlines = self.scheduler.deadlines(timeout_s)
+            future, deadlines = self._patience(caller, timeout_s)
             self.post(spec, ((self.server, *args), kwargs, future, deadlines))
         except RoostError as error:
             return Failed(error)
-        if deadlines is not None:
+        self._await(future, deadlines, caller)
+        return future
+
+    def owe(self, timeout_s: float | None) -> asyncio.Future[object]:
+        """A future for the caller of an inline call whose reply comes later."""
+        caller = self.scheduler.caller()
+        try:
+            future, deadlines = self._patience(caller, timeout_s)
+        except CallTimeout as error:
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+            return future
+        self._await(future, deadlines, caller)
+        return future
+
+    def _patience(
+        self, caller: Process | None, timeout_s: float | None
+    ) -> tuple[asyncio.Future[object], Deadlines | Deadline | None]:
+        """What a caller awaits, and what ends his patience: his timeout, or the deadline of the call that he serves.
+
+        Raises:
+            CallTimeout: when nothing is left of that deadline.
+        """
+        scheduler = self.scheduler
+        deadlines: Deadlines | Deadline | None
+        if caller is None or caller.deadline is None:
+            deadlines = scheduler.deadlines(timeout_s)
+        else:
+            now = scheduler.runtime.clock.now()
+            if timeout_s is not None and now + timeout_s <= caller.deadline:
+                deadlines = scheduler.deadlines(timeout_s)
+            elif now >= caller.deadline:
+                raise CallTimeout(str(self), 0.0)
+            else:
+                deadlines = Deadline(caller.deadline)
+        return asyncio.get_running_loop().create_future(), deadlines
+
+    def _await(
+        self, future: asyncio.Future[object], deadlines: Deadlines | Deadline | None, caller: Process | None
+    ) -> None:
+        if type(deadlines) is Deadlines:
             deadlines.add(future, self)
+        elif type(deadlines) is Deadline:
+            deadlines.watch(self.scheduler.runtime.clock, future, self)
         if caller is not None:
             caller.wait_for(future, self)
-        return future
 
     def waiting_caller(self) -> Process | None:
         """The process whose handler is about to wait for this one; None when a plain task is.
@@ -213,174 +279,76 @@ class Process:
                         front.append(target)
         return None
 
-    # Mail out
+    def post_control(self, spec: Spec, *args: object, first: bool = False) -> None:
+        """Put an order to the process itself into its mailbox, which never refuses one.
 
-    def drain(self, budget: int) -> int:
-        """Handle mail until there is none, or `budget` messages were handled, or an async handler has begun.
-
-        The scheduler calls it in its turn. Returns what is left of the budget.
+        A suspended process obeys at once: only its ordinary mail waits.
         """
-        mail = self.mail
-        assert mail is not None
-        take = mail.popleft
-        while mail:
-            if budget <= 0:
-                self.scheduler.ready(self)
-                return 0
-            budget -= 1
-            spec, content = take(), take()
-            if spec.kind == TOLD:
-                try:
-                    spec.function(*content)
-                except BaseException as error:
-                    if self._failed(spec, content, {}, None, error):
-                        return budget
-            elif spec.kind == ASKED:
-                if self._answer(spec, *content):
-                    return budget
-            elif self._begin(spec, content):
-                return budget
-        self.mail = None
-        self.open = True
-        return budget
-
-    def _answer(
-        self,
-        spec: Spec,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-        reply: ReplyTo | None,
-        deadlines: Deadlines | None,
-    ) -> bool:
-        """Handle a queued call. Returns True when that was the end of the process."""
-        if reply is not None:
-            if deadlines is not None:
-                deadlines.forget(reply)
-            if reply.done():
-                return False
-        try:
-            value = spec.function(*args, **kwargs)
-            if reply is not None and type(value) not in ATOMS:
-                value = isolate(value, f"reply of {spec!r}")
-        except BaseException as error:
-            return self._failed(spec, args, kwargs, reply, error)
-        if reply is not None:
-            self.scheduler.answer(reply, value)
-        return False
-
-    def _begin(self, spec: Spec, content: tuple[object, ...]) -> bool:
-        """Obey an order, or begin an async handler. Returns True when the drain is over."""
-        if spec.kind == CONTROL:
-            spec.function(self, *content)
-            return not self.alive or self.task is not None
-        assert self.mail is not None
-        self.mail.extendleft((content, spec))
-        self.task = self.scheduler.spawn(self._serve(), self, handling=True)
-        return True
-
-    async def _serve(self) -> None:
-        """Run async handlers one after the other, for as long as the next mail is for one."""
-        mail = self.mail
-        assert mail is not None
-        served = 0
-        while mail and mail[0].kind == ASYNC:
-            spec, content = mail.popleft(), mail.popleft()
-            await self._handle(spec, *content)
-            if self.leaving is not None or not self.alive:
-                return
-            served += 1
-            if served % SERVED_PER_TURN == 0:
-                await asyncio.sleep(0)  # handlers that never wait must not keep the loop to themselves
-        self.task = None
-        if mail:
-            self.scheduler.ready(self)
+        if not self.alive:
+            return
+        if self.suspended and self.task is None and self.leaving is None:
+            spec.function(self, *args)
         else:
-            self.mail = None
-            self.open = True
+            self._put(spec, args, first=first)
 
-    async def _handle(
-        self,
-        spec: Spec,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-        reply: ReplyTo | None,
-        deadlines: Deadlines | None,
-    ) -> None:
-        """Run one async handler to its end."""
-        if reply is not None and reply.done():
-            return
-        self.serving = reply
+    # Looking after it
+
+    def order(self, action: Callable[[Process], T]) -> Awaitable[T]:
+        """Run `action` between two messages: now, when the process is idle or suspended, else in its mailbox's order.
+
+        The awaitable gives what it returns, raises what it raises, and raises ProcessDown when the process has ended.
+        """
+        if not self.alive:
+            return typed("Awaitable[T]", Failed(self.down()))
+        asleep = self.modes is not None and (self.modes.asleep or self.modes.suspended)
+        if (self.open or asleep) and self.task is None:
+            try:
+                return typed("Awaitable[T]", Reply(action(self)))
+            except Exception as error:
+                return typed("Awaitable[T]", Failed(error))
         try:
-            outcome = spec.function(*args, **kwargs)
-            assert isinstance(outcome, Coroutine)
-            value = await outcome
-            if reply is not None and type(value) not in ATOMS:
-                value = isolate(value, f"reply of {spec!r}")
-        except asyncio.CancelledError as error:
-            # An exit signal cancels through `leave`, which goes on when this task has ended. Otherwise somebody
-            # else has cancelled the task, as the end of asyncio.run does, or the handler what it was waiting for.
-            if self.leaving is None and self.alive:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling() > 0:
-                    self.close("killed", False)
-                else:
-                    self.crash(error, show_message(self, spec, args[1:], kwargs))
-            raise
-        except BaseException as error:
-            if self.leaving is not None or not self.alive:
-                report_crash(self, error, f"the end of {spec.name}")
-                return
-            self.serving = None
-            self._failed(spec, args, kwargs, reply, error)
+            caller = self.waiting_caller()
+        except CallCycle as cycle:
+            return typed("Awaitable[T]", Failed(cycle))
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._put(ending.ORDER, (action, future))
+        if caller is not None:
+            caller.wait_for(future, self)
+        return future
+
+    async def suspend(self) -> None:
+        """Let ordinary mail wait from now on, once what runs has ended. Harmless when it waits already.
+
+        Raises:
+            ProcessDown: when the process ends first.
+            CallCycle: when it would wait for the caller.
+        """
+        await self.order(_suspend)
+
+    def resume(self) -> None:
+        """Handle ordinary mail again. Harmless when the process is not suspended, or has ended."""
+        modes = self.modes
+        if modes is None or not modes.suspended:
             return
-        finally:
-            if reply is not None and deadlines is not None:
-                deadlines.forget(reply)
-            if self.ties is not None and self.ties.waits:
-                self.ties.waits = {}  # whatever the handler has not awaited, nobody waits for now
-        self.serving = None
-        if reply is not None and not reply.done():
-            reply.set_result(value)
+        modes.suspended = False
+        if self.leaving is not None:
+            return
+        if self.mail:
+            self._wake(modes)
+        else:
+            self.rest()
 
-    def failed_inline(
-        self, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object], error: BaseException, left: int
-    ) -> Failed:
-        """An inline call has raised: the process lives on after a refusal, else it has crashed."""
-        scheduler = self.scheduler
-        try:
-            if spares(error):
-                if not self.mail:
-                    self.open = True
-                else:
-                    scheduler.ready(self)
-                return Failed(error)
-            down = self.crash(error, show_message(self, spec, args, kwargs))
-            if isinstance(error, Exception):
-                return Failed(down)
-            raise error
-        finally:
-            scheduler.reductions = left
+    def trace(self, tracer: Tracer | None) -> None:
+        """Tell `tracer` of every message, reply and end from now on; None ends that.
 
-    def _failed(
-        self,
-        spec: Spec,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-        reply: ReplyTo | None,
-        error: BaseException,
-    ) -> bool:
-        """A handler of queued mail has raised. Returns True when that was the end of the process."""
-        if spares(error):
-            if reply is None:
-                report_lost(self, f"{show_message(self, spec, args[1:], kwargs)} was refused: {explain(error)}")
-            elif not reply.done():
-                reply.set_exception(error)
-            return False
-        self.serving = reply
-        self.crash(error, show_message(self, spec, args[1:], kwargs))
-        if not isinstance(error, Exception):
-            raise error
-        return True
+        A traced process takes all its mail through the mailbox, so it is slower.
+        """
+        modes = self.moded
+        modes.tracer = tracer
+        if self.open:
+            self.open, modes.asleep = False, True
+        elif modes.asleep and not modes.closed:
+            modes.asleep, self.open = False, True
 
     def run_activity(self, coroutine: Coroutine[object, object, object], name: str) -> asyncio.Task[object]:
         """Run `coroutine` beside the mailbox until it, or the process, ends; its exception crashes the process."""
@@ -398,7 +366,19 @@ class Process:
         if self.alive:
             self.leave(error, True)
 
-    # The end
+    def failed_inline(
+        self,
+        spec: Spec,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        error: BaseException,
+        left: int,
+        timeout_s: float | None,
+    ) -> Awaitable[object]:
+        """An inline call has raised: what its caller gets instead of a reply."""
+        return serving.failed_inline(self, spec, args, kwargs, error, left, timeout_s)
+
+    # Its end
 
     def down(self) -> ProcessDown:
         """What a caller of this process gets when it has ended."""
@@ -407,180 +387,23 @@ class Process:
             error.__cause__ = self.reason
         return error
 
-    def crash(self, error: BaseException, during: str) -> ProcessDown:
-        """A handler has raised what is not a refusal: tell the log, then end. Returns what the caller gets."""
-        report_crash(self, error, during)
-        self.reason = error
-        down = self.down()
-        self.close(error, True)
-        return down
-
     def signal(self, sender: Process, reason: Reason) -> None:
         """A linked process has ended with `reason`."""
-        ties = self.ties
-        if not self.alive:
-            return
-        if ties is None or not ties.trapping:
-            if reason != "normal":
-                self.leave(reason, False)
-        elif sender is ties.parent:
-            self.post_control(STOP, reason)
-        else:
-            self.inform(Exit(sender.handle, reason), bounded=False)
+        ending.signal(self, sender, reason)
 
     def exit(self, reason: Reason) -> None:
         """Somebody wants this process to end: an exit signal that did not come over a link."""
-        if not self.alive:
-            return
-        if reason == "kill":
-            self.kill()
-        elif self.ties is not None and self.ties.trapping:
-            self.inform(Exit(self.handle, reason), bounded=False)
-        elif reason != "normal":
-            self.leave(reason, False)
+        ending.exit(self, reason)
+
+    def leave(self, reason: Reason, terminating: bool) -> None:
+        """End as soon as what runs has been stopped; with `terminate`, or without."""
+        ending.leave(self, reason, terminating)
 
     def kill(self) -> None:
         """End now, without `terminate`. An async handler is cancelled and not waited for."""
-        if self.alive and self.scheduler.is_running(self):
-            self.post_control(LEAVE, "killed", False, first=True)
-        elif self.alive:
-            task = self.task
-            self.finish("killed")
-            if task is not None:
-                task.cancel()
-
-    def leave(self, reason: Reason, terminating: bool) -> None:
-        """End as soon as what runs has been stopped."""
-        if self.leaving is not None:
-            return
-        if self.scheduler.is_running(self):
-            self.post_control(LEAVE, reason, terminating, first=True)
-        elif self.task is not None:
-            self.leaving = (reason, terminating)
-            self.reason = reason
-            self.task.add_done_callback(self._stopped)
-            self.task.cancel()
-        else:
-            self.close(reason, terminating)
-
-    def _stopped(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            task.exception()
-        self.task = None
-        if self.alive and self.leaving is not None:
-            self.close(*self.leaving)
-
-    def post_control(self, spec: Spec, *args: object, first: bool = False) -> None:
-        """Put an order to the process itself into its mailbox, which never refuses one."""
-        if self.alive:
-            self._put(spec, args, first=first)
-
-    def close(self, reason: Reason, terminating: bool) -> None:
-        """End: stop the activities, run `terminate` when it is due, then tell everybody."""
-        self.open = False
-        self.leaving = (reason, terminating)
-        self.reason = reason
-        activities = self.ties is not None and bool(self.ties.activities)
-        if not activities and not terminating:
-            self.finish(reason)
-            return
-        outcome: object = None
-        if not activities:
-            with self.scheduler.running_handler(self):
-                outcome = self._terminate(reason)
-        if activities or isinstance(outcome, Coroutine):
-            self.task = self.scheduler.spawn(self._closing(reason, terminating, outcome), self, handling=True)
-        else:
-            self.finish(reason)
-
-    def _terminate(self, reason: Reason) -> object:
-        try:
-            return self.server.terminate(reason)
-        except Exception as error:
-            report_crash(self, error, "terminate")
-            return None
-
-    async def _closing(self, reason: Reason, terminating: bool, outcome: object) -> None:
-        try:
-            if self.ties is not None and self.ties.activities:
-                activities = list(self.ties.activities)
-                for activity in activities:
-                    activity.cancel()
-                await asyncio.wait(activities)
-            if terminating and outcome is None:
-                outcome = self._terminate(reason)
-            if isinstance(outcome, Coroutine):
-                try:
-                    await outcome
-                except Exception as error:
-                    report_crash(self, error, "terminate")
-        finally:
-            self.task = None
-            self.finish(reason)
-
-    def finish(self, reason: Reason) -> None:
-        """The last step of every end: nothing of the process is left, and whoever should know is told."""
-        if not self.alive:
-            return
-        self.alive = self.open = False
-        self.reason = reason
-        self.scheduler.forget(self)
-        mail, self.mail = self.mail, CLOSED
-        entries: Iterator[Any] = iter(mail or ())
-        waiting = [self.serving]
-        for spec, content in zip(entries, entries, strict=True):
-            if spec.kind in (ASKED, ASYNC):
-                waiting.append(content[2])
-        self.serving = None
-        del self.server
-        for reply in waiting:
-            if reply is not None and not reply.done():
-                reply.set_exception(self.down())
-        if self.ties is not None:
-            self._untie(self.ties, reason)
-            self.ties = None
-
-    def _untie(self, ties: Ties, reason: Reason) -> None:
-        for timer in list(ties.timers):
-            timer.cancel()
-        for activity in ties.activities:
-            activity.cancel()
-        for monitor in list(ties.monitoring):
-            monitor.cancel()
-        for linked in ties.links:
-            if linked.ties is not None:
-                linked.ties.links.pop(self, None)
-                self.scheduler.signal(linked, self, reason)
-        down = Down(self.handle, reason)
-        for monitor in ties.monitors:
-            if monitor.watcher is not None and monitor.watcher.ties is not None:
-                monitor.watcher.ties.monitoring.pop(monitor, None)
-            monitor.deliver(down)
+        ending.kill(self)
 
 
-def spares(error: BaseException) -> TypeGuard[Exception]:
-    """Whether the process lives on: the caller was refused, or his arguments do not fit the handler's signature."""
-    if isinstance(error, (Refusal, NotSendable)):
-        return True
-    if not isinstance(error, TypeError) or error.__traceback__ is None:
-        return False
-    # A TypeError without a frame of the handler was raised by the act of calling it.
-    return error.__traceback__.tb_next is None
-
-
-def _control(function: Callable[..., object]) -> Spec:
-    return Spec(function, CONTROL, "Process", {})
-
-
-def _stop(process: Process, reason: Reason) -> None:
-    process.close(reason, True)
-
-
-def _leave(process: Process, reason: Reason, terminating: bool) -> None:
-    process.close(reason, terminating)
-
-
-STOP: Final = _control(_stop)
-"""End in the order of the mailbox, with `terminate`."""
-LEAVE: Final = _control(_leave)
-"""End before anything else in the mailbox."""
+def _suspend(process: Process) -> None:
+    process.moded.suspended = True
+    process.moded.asleep = process.open = False

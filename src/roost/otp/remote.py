@@ -11,6 +11,7 @@ from roost.otp.declare import isolate_arguments
 from roost.otp.handle import build, derive, private_members
 from roost.otp.isolation import ATOMS
 from roost.otp.reply import Failed
+from roost.otp.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from roost.otp.declare import Spec
@@ -73,7 +74,8 @@ def _call(spec: Spec) -> Callable[..., Awaitable[object]]:
                 args, kwargs = isolate_arguments(spec, args, kwargs)
             except NotSendable as error:
                 return Failed(error)
-        return target.transport.call(target.node, target.name, spec.name, args, kwargs, self._timeout_s, spec)
+        timeout_s = Scheduler.current().patience_s(self._timeout_s)
+        return target.transport.call(target.node, target.name, spec.name, args, kwargs, timeout_s, spec)
 
     return method
 
@@ -140,6 +142,7 @@ def _make_remote_class(cls: type[ServerT]) -> type[ServerT]:
         **{name: _call(spec) for name, spec in calls.items()},
         **{name: _cast(spec) for name, spec in casts.items()},
         **{name: _local_only(name) for name in ("is_alive", "exit", "stop", "down")},
+        "pid": property(_local_only("pid")),
         "with_timeout": _with_timeout,
         "__slots__": (),
         "__doc__": cls.__doc__,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
-from roost.errors import CallTimeout, ProcessDown
+from roost.errors import CallTimeout, InvariantViolated, ProcessDown, RoostError
 from roost.otp.crash import report_bug
+from roost.otp.isolation import isolate
 
 if TYPE_CHECKING:
-    import asyncio
-
+    from roost.otp.declare import Spec
+    from roost.otp.modes import Tracer
+    from roost.otp.process import Process
     from roost.runtime.clock import Clock, Timer
+
+R = TypeVar("R")
 
 
 class Reply:
@@ -83,6 +88,133 @@ class Callback:
             report_bug("the receiver of a reply", bug)
 
 
+class LastReply:
+    """The reply of a process that ends: its caller gets it instead of the news of the end."""
+
+    __slots__ = ("_reply_to", "_value")
+
+    def __init__(self, reply_to: ReplyTo, value: object) -> None:
+        self._reply_to, self._value = reply_to, value
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._reply_to.done()
+
+    def set_result(self, result: object, /) -> None:
+        """Hand over another reply; never asked for."""
+        raise InvariantViolated("a process that ends has its last reply already")
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """The process has ended: now is the time."""
+        self._reply_to.set_result(self._value)
+
+
+class TracedReply:
+    """Tells a tracer what the caller gets."""
+
+    __slots__ = ("_reply_to", "_spec", "_tracer")
+
+    def __init__(self, reply_to: ReplyTo, spec: Spec, tracer: Tracer) -> None:
+        self._reply_to, self._spec, self._tracer = reply_to, spec, tracer
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._reply_to.done()
+
+    def set_result(self, result: object, /) -> None:
+        """Tell, then hand over the reply."""
+        self._tracer("out", self._spec, result)
+        self._reply_to.set_result(result)
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Tell, then hand over the error."""
+        self._tracer("out", self._spec, exception)
+        self._reply_to.set_exception(exception)
+
+
+class Caller(Generic[R]):
+    """Somebody who waits for a reply that was put off with `raise NoReply`.
+
+    It may be kept, and sent to another process. When the process that owes the reply ends, the caller gets
+    `ProcessDown`; after his timeout he is gone, and a reply is dropped.
+    """
+
+    __sendable__: ClassVar[bool] = True
+    __slots__ = ("_owing", "_reply_to")
+
+    def __init__(self, owing: Process) -> None:
+        self._owing = owing
+        self._reply_to: ReplyTo | None = None
+
+    def waits(self) -> bool:
+        """Whether somebody still waits for this reply."""
+        return self._reply_to is not None and not self._reply_to.done()
+
+    def reply(self, value: R) -> None:
+        """Answer; harmless when nobody waits any more. A value that cannot cross answers with NotSendable."""
+        reply_to = self._take()
+        if reply_to is None:
+            return
+        try:
+            reply_to.set_result(isolate(value, f"a reply of {self._owing}"))
+        except RoostError as error:
+            reply_to.set_exception(error)
+
+    def refuse(self, error: Exception) -> None:
+        """Answer with an error, which is raised where the caller awaits; harmless when nobody waits any more."""
+        reply_to = self._take()
+        if reply_to is not None:
+            reply_to.set_exception(error)
+
+    def owed(self) -> ReplyTo | None:
+        """Who waits, when the process that owes the reply has ended."""
+        return self._reply_to
+
+    def bind(self, reply_to: ReplyTo) -> None:
+        """The handler has put off its reply: from now on it is owed to `reply_to`."""
+        self._reply_to = reply_to
+        callers = self._owing.moded.callers
+        callers[self] = None
+        if isinstance(reply_to, asyncio.Future):
+            reply_to.add_done_callback(lambda _: callers.pop(self, None))
+
+    def _take(self) -> ReplyTo | None:
+        reply_to, self._reply_to = self._reply_to, None
+        modes = self._owing.modes
+        if modes is not None:
+            modes.callers.pop(self, None)
+        return None if reply_to is None or reply_to.done() else reply_to
+
+
+class Deadline:
+    """The end of one call's patience, in monotonic seconds; of a call whose time is set by the call around it."""
+
+    __slots__ = ("_timer", "at")
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self._timer: Timer | None = None
+
+    def until(self, reply_to: ReplyTo) -> float | None:
+        """When the time of this call is up."""
+        return self.at
+
+    def watch(self, clock: Clock, future: asyncio.Future[object], target: object) -> None:
+        """Let `future` fail with CallTimeout at the deadline."""
+        left_s = max(self.at - clock.now(), 0.0)
+
+        def expire() -> None:
+            if not future.done():
+                future.set_exception(CallTimeout(str(target), left_s))
+
+        self._timer = clock.call_later(left_s, expire)
+
+    def forget(self, reply_to: ReplyTo) -> None:
+        """The call was answered."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
 class Deadlines:
     """The queued calls that wait with the same timeout, oldest first: one timer for all of them.
 
@@ -108,6 +240,11 @@ class Deadlines:
         self._waiting[future] = (self._clock.now() + self.timeout_s, target)
         if self._armed is None:
             self._armed = self._clock.call_later(self.timeout_s, self._expire)
+
+    def until(self, future: ReplyTo) -> float | None:
+        """When the time of a call is up; None when it is over."""
+        waiting = self._waiting.get(future)  # type: ignore[call-overload]  # only futures are ever inside
+        return None if waiting is None else waiting[0]
 
     def forget(self, future: ReplyTo) -> None:
         """The call was answered."""

@@ -14,17 +14,22 @@ from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 from typing import cast as typed
 
-from roost.errors import NameTaken, NoSuchProcess, Overloaded, StartFailed, TooLarge
+from roost.errors import NameTaken, NoSuchProcess, Overloaded, StartFailed, StartIgnored, TooLarge
 from roost.limits import NAME_BYTES_MAX, REDUCTIONS_PER_TURN
 from roost.otp.crash import explain
 from roost.otp.declare import ASKED, Spec
+from roost.otp.ending import finish
 from roost.otp.isolation import ATOMS, hand_over, isolate
+from roost.otp.name import Name
+from roost.otp.outcome import Ignore, Stop
 from roost.otp.process import Process
-from roost.otp.reply import Callback, Deadlines, ReplyTo
+from roost.otp.reply import Callback, Deadline, Deadlines, ReplyTo
+from roost.otp.serving import drain, end_inline
 from roost.runtime import Runtime
 
 if TYPE_CHECKING:
     from roost.otp.gen_server import GenServer
+    from roost.otp.mailbox import MailboxMonitor
     from roost.otp.remote import Transport
     from roost.otp.ties import Reason
 
@@ -57,6 +62,8 @@ class Scheduler:
         """Inline calls left until the next turn; -1 while a sync handler runs."""
         self.running: Process | None = None
         """Whose sync handler runs, when `reductions` is -1."""
+        self.monitor: MailboxMonitor | None = None
+        """Who is told of mailboxes that have grown long."""
         self._pids = 0
         self._queue: deque[Process] = deque()
         self._turn_due = False
@@ -102,27 +109,26 @@ class Scheduler:
         kind: type[ServerT],
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
-        name: str | None,
+        name: Name | None,
         *,
         link: bool,
+        timeout_s: float | None = None,
     ) -> ServerT:
         """Start a process of class `kind` and wait until its `init` has returned.
 
         Raises:
             NameTaken: when a live process has this name.
-            StartFailed: when `init` raised; its `__cause__` is what it raised.
+            StartIgnored: when `init` raised Ignore.
+            StartFailed: when `init` raised something else, which is its `__cause__`, or took longer than `timeout_s`.
         """
         if not kind.__init_async__:
             return self.start_now(kind, args, kwargs, name, link=link)
         process, parent = self._new(kind, name), self._starter() if link else None
         try:
             self._tie_to_parent(process, parent)
-            await self._init_async(process, *_handed_over(args, kwargs))
+            await self._init_async(process, *_handed_over(args, kwargs), timeout_s)
         except BaseException as error:
-            self._abandon(process, parent)
-            if isinstance(error, StartFailed) or not isinstance(error, Exception):
-                raise
-            raise StartFailed(str(process), explain(error)) from error
+            raise self._not_started(process, parent, error) from _cause(error)
         self._started(process)
         return typed("ServerT", process.handle)
 
@@ -131,7 +137,7 @@ class Scheduler:
         kind: type[ServerT],
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
-        name: str | None,
+        name: Name | None,
         *,
         link: bool,
     ) -> ServerT:
@@ -143,10 +149,7 @@ class Scheduler:
             with self.running_handler(process):
                 process.server.init(*args, **kwargs)
         except BaseException as error:
-            self._abandon(process, parent)
-            if isinstance(error, StartFailed) or not isinstance(error, Exception):
-                raise
-            raise StartFailed(str(process), explain(error)) from error
+            raise self._not_started(process, parent, error) from _cause(error)
         self._started(process)
         return typed("ServerT", process.handle)
 
@@ -169,21 +172,29 @@ class Scheduler:
         else:
             process.open = True
 
-    def _new(self, kind: type[GenServer], name: str | None) -> Process:
+    def _new(self, kind: type[GenServer], name: Name | None) -> Process:
         kind.info_for(type(None))  # a handler whose annotation means nothing shows here, not when its message comes
         self._pids = pid = self._pids + 1
-        process = Process(self, pid, name)
+        process = Process(self, pid, None if name is None else str(name), 2 * kind.mailbox_messages_max)
         process.server, process.handle = kind.__bind__(process)
         if name is not None:
-            if len(name.encode()) > NAME_BYTES_MAX:
-                raise TooLarge("NAME_BYTES_MAX", len(name.encode()), NAME_BYTES_MAX)
-            if name in self.names:
-                raise NameTaken(name)
-            self.names[name] = process
+            self._register(name, process)
         self.processes[pid] = process
         return process
 
-    async def _init_async(self, process: Process, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+    def _register(self, name: Name, process: Process) -> None:
+        if not isinstance(name, str):
+            name.register(process.handle)
+            return
+        if len(name.encode()) > NAME_BYTES_MAX:
+            raise TooLarge("NAME_BYTES_MAX", len(name.encode()), NAME_BYTES_MAX)
+        if name in self.names:
+            raise NameTaken(name)
+        self.names[name] = process
+
+    async def _init_async(
+        self, process: Process, args: tuple[object, ...], kwargs: Mapping[str, object], timeout_s: float | None
+    ) -> None:
         outcome = process.server.init(*args, **kwargs)
         assert isinstance(outcome, Coroutine)
         task = process.task = self.spawn(outcome, process, handling=True)
@@ -191,10 +202,13 @@ class Scheduler:
         if starter is not None:
             starter.wait_for(task, process)
         try:
-            await asyncio.wait([task])
+            await asyncio.wait([task], timeout=timeout_s)
         except asyncio.CancelledError:
             task.cancel()
             raise
+        if not task.done():
+            task.cancel()
+            raise StartFailed(str(process), f"its init took longer than {timeout_s:g} s")
         process.task = None
         if task.cancelled() or not process.alive:
             raise StartFailed(str(process), f"ended in init: {explain(process.reason)}")
@@ -202,13 +216,18 @@ class Scheduler:
         if error is not None:
             raise error
 
-    def _abandon(self, process: Process, parent: Process | None) -> None:
+    def _not_started(self, process: Process, parent: Process | None, error: BaseException) -> BaseException:
         """Take back a process whose init has failed. Whoever starts it gets the exception, so no signal is sent."""
         for one, other in ((process, parent), (parent, process)):
             if one is not None and other is not None and one.ties is not None:
                 one.ties.links.pop(other, None)
         process.leaving = ("noproc", False)
-        process.finish("noproc")
+        finish(process, "noproc")
+        if isinstance(error, Ignore):
+            return StartIgnored(str(process))
+        if isinstance(error, StartFailed) or not isinstance(error, Exception):
+            return error
+        return StartFailed(str(process), explain(error.reason if isinstance(error, Stop) else error))
 
     def forget(self, process: Process) -> None:
         """The process has ended: its pid and its name are free."""
@@ -217,7 +236,7 @@ class Scheduler:
             del self.names[process.name]
 
     def whereis(self, name: str) -> Process:
-        """The live process of this node under `name`.
+        """The live process of this node under `name`, in its own table of names.
 
         Raises:
             NoSuchProcess: when there is none.
@@ -254,7 +273,7 @@ class Scheduler:
 
     def _turn(self) -> None:
         """Handle what waits, oldest process first, within the budget; then grant new inline calls."""
-        queue, budget = self._queue, REDUCTIONS_PER_TURN
+        queue, budget, monitor = self._queue, REDUCTIONS_PER_TURN, self.monitor
         self._turn_due = False
         self.reductions = -1
         try:
@@ -262,7 +281,9 @@ class Scheduler:
                 process = queue.popleft()
                 if process.mail and process.task is None:
                     self.running = process
-                    budget = process.drain(budget)
+                    if monitor is not None and len(process.mail) > 2 * monitor.mailbox_mark:
+                        monitor.mailbox(process, len(process.mail) // 2)
+                    budget = drain(process, budget)
                     if budget <= 0:
                         break
         finally:
@@ -334,6 +355,7 @@ class Scheduler:
         args: tuple[object, ...],
         kwargs: dict[str, object],
         on_reply: Callable[[object, Exception | None], None],
+        timeout_s: float | None = None,
     ) -> None:
         """Make a call for somebody outside, without a task.
 
@@ -344,25 +366,33 @@ class Scheduler:
             kwargs: the same.
             on_reply: called exactly once with (reply, None) or (None, error), perhaps before this returns.
                 The error is the refusal of the handler, ProcessDown, Overloaded, or a TypeError when the arguments
-                do not fit. There is no timeout: the side that asked has one.
+                do not fit.
+            timeout_s: seconds that the one who asked will wait, which the calls of the handler inherit. It is he who
+                ends the wait: here nothing does.
         """
         left = self.reductions
-        if process.open and left > 0 and spec.kind == ASKED:
-            value, error = self._call_inline(process, spec, args, kwargs, left - 1)
-            on_reply(value, error)
-            return
         reply = Callback(on_reply)
+        if process.open and left > 0 and spec.kind == ASKED:
+            self._call_inline(process, spec, args, kwargs, reply, left - 1)
+            return
         if not process.alive:
             reply.set_exception(process.down())
             return
+        deadline = None if timeout_s is None else Deadline(self.runtime.clock.now() + timeout_s)
         try:
-            process.post(spec, ((process.server, *args), kwargs, reply, None))
+            process.post(spec, ((process.server, *args), kwargs, reply, deadline))
         except Overloaded as full:
             reply.set_exception(full)
 
     def _call_inline(
-        self, process: Process, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object], left: int
-    ) -> tuple[object, Exception | None]:
+        self,
+        process: Process,
+        spec: Spec,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        reply: Callback,
+        left: int,
+    ) -> None:
         """Run a sync handler of an idle process now, and have `left` reductions after it."""
         process.open = False
         self.reductions, self.running = -1, process
@@ -371,13 +401,15 @@ class Scheduler:
             if type(value) not in ATOMS:
                 value = isolate(value, f"reply of {spec!r}")
         except BaseException as raised:
-            return None, process.failed_inline(spec, args, kwargs, raised, left).error
+            self.reductions = left
+            end_inline(process, spec, args, kwargs, raised, reply)
+            return
         self.reductions = left
         if process.mail:
             self.ready(process)
         else:
             process.open = True
-        return value, None
+        reply.set_result(value)
 
     def deliver_cast(self, process: Process, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Put a cast from outside into the mailbox; lost when the process has ended.
@@ -386,6 +418,14 @@ class Scheduler:
             Overloaded: when the mailbox is full.
         """
         process.tell(spec, args, kwargs)
+
+    def patience_s(self, timeout_s: float | None) -> float | None:
+        """How long a call may wait: `timeout_s`, or what is left of the call that the running handler serves."""
+        caller = self.caller()
+        if caller is None or caller.deadline is None:
+            return timeout_s
+        left_s = max(caller.deadline - self.runtime.clock.now(), 0.0)
+        return left_s if timeout_s is None else min(timeout_s, left_s)
 
     def _release(self) -> None:
         if self._held is not None:
@@ -398,3 +438,14 @@ def _handed_over(
     args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     return tuple([hand_over(value) for value in args]), {key: hand_over(value) for key, value in kwargs.items()}
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What has made `init` fail, for whoever gets the StartFailed."""
+    if isinstance(error, Ignore):
+        return None
+    if isinstance(error, Stop):
+        return error.reason if isinstance(error.reason, BaseException) else None
+    if isinstance(error, StartFailed) or not isinstance(error, Exception):
+        return error.__cause__
+    return error

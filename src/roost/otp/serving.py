@@ -1,0 +1,312 @@
+"""How a process handles its mail: in order, one message at a time, sync handlers at once, async ones in its task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
+
+from roost.errors import NotSendable, Refusal
+from roost.otp import ending
+from roost.otp.crash import explain, report_crash, report_lost, show_message
+from roost.otp.declare import ASKED, ASYNC, CONTROL, TOLD, Spec
+from roost.otp.isolation import ATOMS, isolate
+from roost.otp.modes import Timeout, Tracer
+from roost.otp.outcome import NoReply, Stop
+from roost.otp.reply import Deadline, Deadlines, Failed, LastReply, ReplyTo, TracedReply
+
+if TYPE_CHECKING:
+    from roost.otp.process import Process
+
+SERVED_PER_TURN: Final = 100
+"""Async handlers of one process that may follow each other without a turn of the loop between them."""
+
+
+def drain(process: Process, budget: int) -> int:
+    """Handle mail until there is none, or `budget` messages were handled, or an async handler has begun.
+
+    The scheduler calls it in its turn. Returns what is left of the budget.
+    """
+    mail = process.mail
+    assert mail is not None
+    if process.modes is not None and process.modes.tracer is not None:
+        return _drain_traced(process, process.modes.tracer, budget)
+    take = mail.popleft
+    while mail:
+        if budget <= 0:
+            process.scheduler.ready(process)
+            return 0
+        budget -= 1
+        spec, content = take(), take()
+        if spec.kind == TOLD:
+            try:
+                spec.function(*content)
+            except BaseException as error:
+                if _failed(process, spec, content, {}, None, error):
+                    return budget
+        elif spec.kind == ASKED:
+            if _answer(process, spec, *content):
+                return budget
+        elif _begin(process, spec, content):
+            return budget
+    process.rest()
+    return budget
+
+
+def _drain_traced(process: Process, tracer: Tracer, budget: int) -> int:
+    """The same for a process that is traced: one message in a turn, told before and after."""
+    mail = process.mail
+    assert mail is not None
+    spec, content = mail.popleft(), mail.popleft()
+    if spec.kind != CONTROL:
+        args = content if spec.kind == TOLD else content[0]
+        tracer("in", spec, args[1:])
+        content = (
+            (args, {}, None, None) if spec.kind == TOLD else (*content[:2], _traced(spec, content[2], tracer), None)
+        )
+    if _answer(process, spec, *content) if spec.kind in (TOLD, ASKED) else _begin(process, spec, content):
+        return budget - 1
+    if mail:
+        process.scheduler.ready(process)
+    else:
+        process.rest()
+    return budget - 1
+
+
+def _traced(spec: Spec, reply: ReplyTo | None, tracer: Tracer) -> ReplyTo | None:
+    return None if reply is None else TracedReply(reply, spec, tracer)
+
+
+def _answer(
+    process: Process,
+    spec: Spec,
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+    reply: ReplyTo | None,
+    deadlines: Deadlines | Deadline | None,
+) -> bool:
+    """Handle a queued call. Returns True when that was the end of the process."""
+    if reply is not None and reply.done():
+        if deadlines is not None:
+            deadlines.forget(reply)
+        return False
+    try:
+        value = spec.function(*args, **kwargs)
+        if reply is not None and type(value) not in ATOMS:
+            value = isolate(value, f"reply of {spec!r}")
+    except BaseException as error:
+        return _failed(process, spec, args, kwargs, reply, error)
+    if reply is not None:
+        if deadlines is not None:
+            deadlines.forget(reply)
+        process.scheduler.answer(reply, value)
+    return False
+
+
+# Any: what belongs to a Spec depends on its kind; see roost.otp.declare
+def _begin(process: Process, spec: Spec, content: tuple[Any, ...]) -> bool:
+    """Obey an order, or begin an async handler. Returns True when the drain is over."""
+    if spec.kind == CONTROL:
+        spec.function(process, *content)
+        return not process.alive or process.task is not None or process.suspended
+    assert process.mail is not None
+    process.mail.extendleft((content, spec))
+    process.task = process.scheduler.spawn(_serve(process), process, handling=True)
+    return True
+
+
+async def _serve(process: Process) -> None:
+    """Run async handlers one after the other, for as long as the next mail is for one."""
+    mail = process.mail
+    assert mail is not None
+    served = 0
+    while mail and mail[0].kind == ASYNC:
+        spec, content = mail.popleft(), mail.popleft()
+        await _handle(process, spec, *content)
+        if process.leaving is not None or not process.alive:
+            return
+        served += 1
+        if process.modes is not None and process.modes.tracer is not None:
+            break
+        if served % SERVED_PER_TURN == 0:
+            await asyncio.sleep(0)  # handlers that never wait must not keep the loop to themselves
+    process.task = None
+    if mail:
+        process.scheduler.ready(process)
+    else:
+        process.rest()
+
+
+async def _handle(
+    process: Process,
+    spec: Spec,
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+    reply: ReplyTo | None,
+    deadlines: Deadlines | Deadline | None,
+) -> None:
+    """Run one async handler to its end."""
+    if reply is not None:
+        if reply.done():
+            return
+        process.deadline = None if deadlines is None else deadlines.until(reply)
+    process.serving = reply
+    try:
+        outcome = spec.function(*args, **kwargs)
+        assert isinstance(outcome, Coroutine)
+        value = await outcome
+        if reply is not None and type(value) not in ATOMS:
+            value = isolate(value, f"reply of {spec!r}")
+    except asyncio.CancelledError as error:
+        # An exit signal cancels through `leave`, which goes on when this task has ended. Otherwise somebody
+        # else has cancelled the task, as the end of asyncio.run does, or the handler what it was waiting for.
+        if process.leaving is None and process.alive:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling() > 0:
+                ending.close(process, "killed", False)
+            else:
+                ending.crash(process, error, show_message(process, spec, args[1:], kwargs))
+        raise
+    except BaseException as error:
+        if process.leaving is not None or not process.alive:
+            report_crash(process, error, f"the end of {spec.name}")
+            return
+        process.serving = None
+        _failed(process, spec, args, kwargs, reply, error)
+        return
+    finally:
+        process.deadline = None
+        if process.ties is not None and process.ties.waits:
+            process.ties.waits = {}  # whatever the handler has not awaited, nobody waits for now
+    process.serving = None
+    if reply is not None:
+        if deadlines is not None:
+            deadlines.forget(reply)
+        if not reply.done():
+            reply.set_result(value)
+
+
+def failed_inline(
+    process: Process,
+    spec: Spec,
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+    error: BaseException,
+    left: int,
+    timeout_s: float | None,
+) -> Awaitable[object]:
+    """An inline call has raised: the process lives on after a refusal, else it has crashed or wants something."""
+    scheduler = process.scheduler
+    if isinstance(error, (NoReply, Stop)):
+        scheduler.reductions = left
+        future = process.owe(timeout_s)
+        end_inline(process, spec, args, kwargs, error, future)
+        return future
+    try:
+        if spares(error):
+            _reopen(process)
+            return Failed(error)
+        down = ending.crash(process, error, show_message(process, spec, args, kwargs))
+        if isinstance(error, Exception):
+            return Failed(down)
+        raise error
+    finally:
+        scheduler.reductions = left
+
+
+def end_inline(
+    process: Process,
+    spec: Spec,
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+    error: BaseException,
+    reply: ReplyTo,
+) -> None:
+    """An inline call has ended without a value: `reply` gets what becomes of it, now or later."""
+    if not _failed(process, spec, (process.server, *args), kwargs, reply, error):
+        _reopen(process)
+
+
+def _reopen(process: Process) -> None:
+    if process.mail:
+        process.scheduler.ready(process)
+    else:
+        process.open = True
+
+
+def _failed(
+    process: Process,
+    spec: Spec,
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+    reply: ReplyTo | None,
+    error: BaseException,
+) -> bool:
+    """A handler of queued mail has raised. Returns True when that was the end of the process."""
+    if isinstance(error, Stop):
+        _stop(process, show_message(process, spec, args[1:], kwargs), reply, error)
+        return True
+    if isinstance(error, NoReply) and (reply is None or _put_off(process, reply)):
+        return False
+    if spares(error):
+        if reply is None:
+            report_lost(process, f"{show_message(process, spec, args[1:], kwargs)} was refused: {explain(error)}")
+        elif not reply.done():
+            reply.set_exception(error)
+        return False
+    process.serving = reply
+    ending.crash(process, error, show_message(process, spec, args[1:], kwargs))
+    if not isinstance(error, Exception):
+        raise error
+    return True
+
+
+def _stop(process: Process, during: str, reply: ReplyTo | None, stop: Stop) -> None:
+    """A handler wants the end: `terminate` runs, then the caller gets his reply, then everybody is told."""
+    reason = stop.reason
+    process.serving = LastReply(reply, stop.reply) if reply is not None and stop.replies else reply
+    report_crash(process, reason, during)
+    ending.close(process, reason, True)
+
+
+def _put_off(process: Process, reply: ReplyTo) -> bool:
+    """The reply comes later. Returns whether anybody will be able to give it."""
+    modes = process.modes
+    if modes is None or modes.deferring is None:
+        return False
+    caller, modes.deferring = modes.deferring, None
+    caller.bind(reply)
+    return True
+
+
+def spares(error: BaseException) -> TypeGuard[Exception]:
+    """Whether the process lives on: the caller was refused, or his arguments do not fit the handler's signature."""
+    if isinstance(error, (Refusal, NotSendable)):
+        return True
+    if not isinstance(error, TypeError) or error.__traceback__ is None:
+        return False
+    # A TypeError without a frame of the handler was raised by the act of calling it.
+    return error.__traceback__.tb_next is None
+
+
+def _go_on(process: Process, message: object) -> None:
+    process.inform(message, bounded=False, first=True)
+
+
+def _arm(process: Process, timeout_s: float) -> None:
+    modes = process.moded
+    modes.disarm()
+    if process.mail:
+        return
+
+    def fire() -> None:
+        modes.timeout = None
+        process.inform(Timeout(), bounded=False)
+
+    modes.timeout = process.scheduler.runtime.clock.call_later(timeout_s, fire)
+
+
+CONTINUE: Final = Spec(_go_on, CONTROL, "Process", {})
+"""Handle a message of the process to itself before anything else in the mailbox."""
+ARM: Final = Spec(_arm, CONTROL, "Process", {})
+"""Send a Timeout, unless a message waits already or comes in time."""

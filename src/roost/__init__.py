@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from roost.live.channel import Channel as Channel
     from roost.live.channel import event as event
+    from roost.otp import Caller as Caller
     from roost.otp import Child as Child
     from roost.otp import Down as Down
     from roost.otp import Exit as Exit
     from roost.otp import GenServer as GenServer
+    from roost.otp import Ignore as Ignore
+    from roost.otp import NoReply as NoReply
+    from roost.otp import Request as Request
+    from roost.otp import Stop as Stop
     from roost.otp import Supervisor as Supervisor
+    from roost.otp import Timeout as Timeout
     from roost.otp import call as call
     from roost.otp import cast as cast
     from roost.otp import info as info
@@ -32,6 +38,12 @@ _HOME: Final = {
     "Down": "roost.otp",
     "Exit": "roost.otp",
     "GenServer": "roost.otp",
+    "Caller": "roost.otp",
+    "Ignore": "roost.otp",
+    "NoReply": "roost.otp",
+    "Request": "roost.otp",
+    "Stop": "roost.otp",
+    "Timeout": "roost.otp",
     "Supervisor": "roost.otp",
     "call": "roost.otp",
     "cast": "roost.otp",

@@ -8,8 +8,14 @@ from roost.otp.child import Child, Restart
 from roost.otp.declare import CallSpec, call, cast, info
 from roost.otp.gen_server import GenServer, send
 from roost.otp.isolation import isolate
+from roost.otp.mailbox import Overflow
+from roost.otp.modes import Timeout
+from roost.otp.name import Name, Via
+from roost.otp.outcome import Ignore, NoReply, Stop
 from roost.otp.process import Process
 from roost.otp.remote import Transport, remote_handle
+from roost.otp.reply import Caller
+from roost.otp.request import Request
 from roost.otp.scheduler import Scheduler
 from roost.otp.supervisor import ChildState, Supervisor
 from roost.otp.ties import Down, Exit, Monitor, Reason
@@ -17,20 +23,29 @@ from roost.otp.timers import Interval, ProcessTimer, send_after
 
 __all__ = [
     "CallSpec",
+    "Caller",
     "Child",
     "ChildState",
     "Down",
     "Exit",
     "GenServer",
+    "Ignore",
     "Interval",
     "Monitor",
+    "Name",
+    "NoReply",
+    "Overflow",
     "Process",
     "ProcessTimer",
     "Reason",
+    "Request",
     "Restart",
     "Scheduler",
+    "Stop",
     "Supervisor",
+    "Timeout",
     "Transport",
+    "Via",
     "call",
     "cast",
     "info",

@@ -23,6 +23,16 @@ REPORT_CHARS_MAX: Final = 2_000
 """Characters of one state, message or reason in a report."""
 ANCESTORS_SHOWN_MAX: Final = 32
 """Processes in the chain of parents that a report shows."""
+LISTED_MAX: Final = 100
+"""Links, monitors or activities that the facts about one process name."""
+STATE_OBJECTS_SIZED_MAX: Final = 10_000
+"""Objects of one state whose sizes are added up for an operator."""
+TREE_CHILDREN_MAX: Final = 100
+"""Processes that a process tree lists below one process."""
+TREE_DEPTH_MAX: Final = 32
+"""Generations of processes that a process tree lists."""
+TREE_PROCESSES_MAX: Final = 5_000
+"""Processes that a process tree lists."""
 
 # Links between nodes
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024

@@ -34,6 +34,18 @@ TREE_DEPTH_MAX: Final = 32
 TREE_PROCESSES_MAX: Final = 5_000
 """Processes that a process tree lists."""
 
+# Stages
+STAGE_DEMAND: Final = 1_000
+"""Events on their way from a producer to one consumer, when nothing else is said."""
+STAGE_BUFFER_EVENTS: Final = 10_000
+"""Events that a producer holds for which nobody has asked, when nothing else is said; what exceeds it is reported."""
+STAGE_REDELIVERIES: Final = 3
+"""How often an event is delivered again after its consumer has crashed; then it is reported as poison."""
+STAGE_ABSENT_MAX: Final = 100
+"""Named consumers of one broadcast that have crashed and not come back, whose events are kept."""
+STAGE_RETURN_S: Final = 60.0
+"""How long a broadcast that has said everything waits for named consumers that have crashed."""
+
 # Links between nodes
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 """One frame on a link; a longer one closes the link before anything is allocated."""

@@ -21,8 +21,8 @@ from roost.data.kv_vnode import KvVnode, Merge
 from roost.data.storage import OnDurable, Storage
 from roost.errors import NodeCrashed, NodeDown, NoQuorum
 from roost.runtime.disk import Store
-from roost.sim.loop import run
 from roost.sim.nemesis import KINDS
+from roost.sim.running import run
 from roost.sim.story import KvNode, Tale, siblings, tell
 from roost.sim.world import World
 

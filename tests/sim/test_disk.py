@@ -8,7 +8,8 @@ import pytest
 from roost.runtime.disk import Disk, Store
 from roost.sim.disk import Platter, SimDisk
 from roost.sim.life import Life
-from roost.sim.loop import run, running_loop, turns
+from roost.sim.loop import running_loop, turns
+from roost.sim.running import run
 from roost.sim.trace import Trace
 
 

@@ -11,7 +11,8 @@ from roost.errors import SimulationLeak, SimulationUnclean
 from roost.runtime.clock import SystemClock
 from roost.runtime.entropy import SystemEntropy
 from roost.sim.leak import DOORS
-from roost.sim.loop import run, running_loop
+from roost.sim.loop import running_loop
+from roost.sim.running import run
 
 
 def test_roost_reaching_a_real_clock_is_caught() -> None:

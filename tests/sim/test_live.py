@@ -14,8 +14,8 @@ from roost.core.presence import Presences
 from roost.live.presence import DIFF_EVENT, Presence
 from roost.live.pubsub import PubSub
 from roost.runtime import Runtime
-from roost.sim.loop import run
 from roost.sim.nemesis import Nemesis, Plan
+from roost.sim.running import run
 from roost.sim.world import World, node_name
 from roost.wire import phoenix
 

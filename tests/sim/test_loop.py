@@ -9,7 +9,8 @@ import pytest
 
 from roost.errors import SimulationStuck, SimulationUnclean
 from roost.sim.life import LIFE, Life
-from roost.sim.loop import SimLoop, run, running_loop, turns
+from roost.sim.loop import SimLoop, running_loop, turns
+from roost.sim.running import run
 
 
 def test_time_begins_at_zero_and_jumps_exactly() -> None:

@@ -12,8 +12,8 @@ from roost.cluster.node import Node
 from roost.config import Config
 from roost.errors import CallTimeout, NodeCrashed, NodeDown, RoostError
 from roost.runtime import Runtime
-from roost.sim.loop import run
 from roost.sim.nemesis import KINDS, Nemesis, Plan
+from roost.sim.running import run
 from roost.sim.world import World, node_name
 from roost.wire.messages import Request
 

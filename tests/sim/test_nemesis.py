@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from roost.sim.loop import run
 from roost.sim.nemesis import KINDS, Nemesis, Plan
+from roost.sim.running import run
 from roost.sim.world import World
 from tests.sim.toy import Toy
 

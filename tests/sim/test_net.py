@@ -6,8 +6,9 @@ import pytest
 
 from roost.config import Address
 from roost.sim.life import Life
-from roost.sim.loop import run, running_loop
+from roost.sim.loop import running_loop
 from roost.sim.net import SimNetwork
+from roost.sim.running import run
 from roost.sim.trace import Trace
 from roost.sim.weather import Climate
 

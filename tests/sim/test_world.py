@@ -11,8 +11,8 @@ import pytest
 from roost.errors import NodeCrashed, NodeDown, NoQuorum
 from roost.sim.checkers import Broken, invented, lost_writes, unanswered
 from roost.sim.history import History
-from roost.sim.loop import run
 from roost.sim.nemesis import Nemesis, Plan
+from roost.sim.running import run
 from roost.sim.world import World, node_name
 from tests.sim.toy import Hasty, Lonely, Toy
 
@@ -90,7 +90,7 @@ def test_equal_seeds_have_equal_digests() -> None:
 
 
 PROGRAM = """
-from roost.sim.loop import run
+from roost.sim.running import run
 from tests.sim.test_world import _story, Toy
 print([run(seed, _story(Toy, ("crash", "split", "power_cut")))[0] for seed in (1, 2, 3)])
 """

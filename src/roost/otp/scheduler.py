@@ -90,8 +90,14 @@ class Scheduler:
         if found is None:
             for closed in [other for other in cls._by_loop if other.is_closed()]:
                 del cls._by_loop[closed]
-            found = cls._by_loop[loop] = cls(Runtime.real())
+            found = cls.adopt(loop, Runtime.real())
         return found
+
+    @classmethod
+    def adopt(cls, loop: asyncio.AbstractEventLoop, runtime: Runtime) -> Scheduler:
+        """Make a default scheduler for a loop; the simulator does, for loops of virtual time."""
+        scheduler = cls._by_loop[loop] = cls(runtime)
+        return scheduler
 
     @contextmanager
     def entered(self) -> Iterator[Scheduler]:

@@ -9,8 +9,9 @@ were told. `run` decides everything that is open by a seed, so a failure can be 
 from __future__ import annotations
 
 from roost.sim.history import History
-from roost.sim.loop import SimLoop, run, turns
+from roost.sim.loop import SimLoop, turns
 from roost.sim.nemesis import Nemesis, Plan
+from roost.sim.running import run
 from roost.sim.weather import Climate
 from roost.sim.world import World, node_name
 

@@ -22,8 +22,7 @@ from concurrent.futures import Executor
 from contextvars import Context
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
 
-from roost.errors import SimulationStuck, SimulationUnclean
-from roost.sim.leak import LeakGuard
+from roost.errors import SimulationStuck
 from roost.sim.life import LIFE, Life
 
 if TYPE_CHECKING:
@@ -227,7 +226,7 @@ class SimLoop(base_events.BaseEventLoop):
 
     def tasks_of(self, life: Life) -> list[asyncio.Task[object]]:
         """The unfinished tasks of `life`, oldest first."""
-        return [task for task in _tasks(self) if isinstance(task, SimTask) and task.life is life]
+        return [task for task in tasks(self) if isinstance(task, SimTask) and task.life is life]
 
     def bury(self, life: Life) -> None:
         """At the end of the world, let a dead life run again so that its tasks can be cancelled; its seams stay cut."""
@@ -239,46 +238,6 @@ class SimLoop(base_events.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         """No other thread to be woken by."""
-
-
-def run(
-    seed: int,
-    main: Coroutine[object, object, T],
-    *,
-    shuffle: bool | None = None,
-    limit_s: float = LIMIT_S,
-) -> T:
-    """Run `main` in a new world of virtual time and return what it returns. Same seed, same course.
-
-    Reading a real clock, drawing real randomness or sleeping for real inside any module of Roost is an error there.
-    Whatever still runs when `main` has ended is cancelled.
-
-    Args:
-        seed: decides everything that is left open.
-        main: the story to run.
-        shuffle: whether ready task steps may overtake each other; None lets the seed decide.
-        limit_s: virtual seconds after which the run counts as stuck.
-
-    Raises:
-        SimulationStuck: the story waits for something that cannot happen.
-        SimulationUnclean: the story ended well, but callbacks or tasks failed unseen, or would not end.
-    """
-    collecting = gc.isenabled()
-    gc.disable()
-    loop = SimLoop(seed, shuffle=shuffle, limit_s=limit_s)
-    try:
-        with LeakGuard(loop.problems):
-            try:
-                result = loop.run_until_complete(main)
-            finally:
-                _drain(loop)
-        if loop.problems:
-            raise SimulationUnclean(tuple(loop.problems))
-        return result
-    finally:
-        loop.close()
-        if collecting:
-            gc.enable()
 
 
 async def turns(count: int) -> None:
@@ -293,6 +252,11 @@ def cancel(tasks: Iterable[asyncio.Task[object]]) -> None:
         coroutine = task.get_coro()
         if not inspect.iscoroutine(coroutine) or inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
             task.cancel()
+
+
+def tasks(loop: SimLoop) -> list[asyncio.Task[object]]:
+    """The unfinished tasks, oldest first."""
+    return sorted(asyncio.all_tasks(loop), key=hash)
 
 
 def running_loop() -> SimLoop:
@@ -335,19 +299,3 @@ def _note_problem(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -
             return
     error = context.get("exception")
     loop.problems.append(f"{context.get('message')}: {error!r}" if error is not None else str(context.get("message")))
-
-
-def _tasks(loop: SimLoop) -> list[asyncio.Task[object]]:
-    return sorted(asyncio.all_tasks(loop), key=hash)
-
-
-def _drain(loop: SimLoop) -> None:
-    for _ in range(DRAIN_ROUNDS_MAX):
-        left = _tasks(loop)
-        cancel(left)
-        loop.run_until_complete(turns(TURNS_TO_SETTLE))
-        if not left and not _tasks(loop):
-            break
-    else:
-        loop.problems.extend(f"would not end: {task.get_name()} {task.get_coro()!r}" for task in _tasks(loop))
-    loop.run_until_complete(loop.shutdown_asyncgens())

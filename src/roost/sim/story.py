@@ -22,8 +22,8 @@ from roost.errors import Conflict, NodeDown, RoostError
 from roost.runtime import Runtime
 from roost.sim.checkers import Broken, Values, diverged, invented, lost_writes, resurrected, unanswered
 from roost.sim.history import History, Operation
-from roost.sim.loop import run
 from roost.sim.nemesis import KINDS, Nemesis, Plan
+from roost.sim.running import run
 from roost.sim.world import World, node_name
 
 ReplyT = TypeVar("ReplyT")

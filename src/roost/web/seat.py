@@ -8,7 +8,7 @@ from roost.limits import SHUTDOWN_S, SOCKET_HELD_FRAMES_MAX
 from roost.live.channel import Channel, Payload
 from roost.otp import Down, Monitor, Process
 from roost.otp.crash import is_clean
-from roost.otp.process import STOP
+from roost.otp.ending import STOP
 from roost.wire import phoenix
 
 if TYPE_CHECKING:

@@ -36,7 +36,10 @@ def test_version(tmp_path: Path) -> None:
 def test_help_names_every_command(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = command(*arguments, at=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert all(name in done.stdout for name in ("demo", "run", "member-status", "ring-status", "--version"))
+    assert all(
+        name in done.stdout
+        for name in ("demo", "run", "member-status", "ring-status", "process-tree", "process-info", "--version")
+    )
     assert "..." not in done.stdout.replace("[ARGS]...", "")
 
 
@@ -56,6 +59,9 @@ def test_help_names_every_command(tmp_path: Path, arguments: tuple[str, ...]) ->
         (("run", "chat.rooms:app"), "there is no module chat.rooms here"),
         (("run", "chat.py:app:x"), "is not of the form module:attribute"),
         (("member-status", "--format", "xml"), "'xml' is not one of"),
+        (("process-tree", "hits"), "unexpected extra argument"),
+        (("process-info",), "Missing argument 'NAME'"),
+        (("process-info", "hits", "more"), "unexpected extra argument"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
@@ -90,7 +96,7 @@ def test_a_data_folder_that_cannot_be_made_is_a_mistake(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["member-status", "ring-status"])
+@pytest.mark.parametrize("name", ["member-status", "ring-status", "process-tree", "process-info hits"])
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -102,7 +108,7 @@ def test_a_data_folder_that_cannot_be_made_is_a_mistake(tmp_path: Path) -> None:
 def test_without_a_running_cluster_the_console_says_so(
     tmp_path: Path, name: str, flags: tuple[str, ...], says: str
 ) -> None:
-    done = command(name, *flags, at=tmp_path)
+    done = command(*name.split(), *flags, at=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"roost: {says}\n")
 
 

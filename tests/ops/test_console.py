@@ -14,10 +14,11 @@ from roost.cluster.console_link import ConsoleLink
 from roost.cluster.node import Node
 from roost.cluster.status import Handoff, MemberStatus, RingStatus
 from roost.config import Config
-from roost.errors import BadMessage, HandshakeRefused, NodeDown
+from roost.errors import BadMessage, ConfigError, HandshakeRefused, NodeDown
 from roost.ops.console import COMMANDS, SERVICE, console_child
 from roost.ops.operator import first_answer
 from roost.ops.runfile import RunFile
+from roost.otp.process_info import ProcessInfo, ProcessTree, walk
 from roost.runtime import Runtime
 from tests.cluster.meadow import configs
 
@@ -135,4 +136,46 @@ def test_every_command_tells_the_type_of_its_answer() -> None:
     assert {name: command.answer for name, command in COMMANDS.items()} == {
         "member-status": MemberStatus,
         "ring-status": RingStatus,
+        "process-tree": ProcessTree,
+        "process-info": ProcessInfo,
     }
+
+
+async def test_the_processes_of_a_node_are_listed() -> None:
+    async with cluster() as (a, b):
+        for node in (a, b):
+            tree = await first_answer([run_file(node.config)], "process-tree")
+            assert isinstance(tree, ProcessTree)
+            assert (tree.node, tree.count, tree.omitted) == (node.name, len(node.scheduler.processes), 0)
+            found = {one.info.name: one.info for _, one in walk(tree.roots)}
+            assert len(list(walk(tree.roots))) == tree.count
+            assert found["root"].ancestors == ()
+            console = found["console"]
+            assert (console.status, console.handler) == ("running", "Console.answer")
+            assert console.ancestors[-1] == "Supervisor 'root'"
+
+
+async def test_one_process_is_told_about_by_name_or_number() -> None:
+    async with cluster() as (a, _):
+        for text in ("root", str(a.scheduler.names["root"].pid)):
+            info = await first_answer([run_file(a.config)], "process-info", text)
+            assert isinstance(info, ProcessInfo)
+            assert (info.name, info.kind, info.node, info.status) == ("root", "Supervisor", A, "idle")
+            assert info.memory is not None
+
+
+@pytest.mark.parametrize("text", ["nobody", "", "99999999", "__class__", "x" * 1000])
+async def test_a_process_that_is_not_there_is_the_asker_s_mistake(text: str) -> None:
+    async with cluster() as (a, _):
+        with pytest.raises(ConfigError, match=r"no process of a@127\.0\.0\.1 is called .*: see roost process-tree"):
+            await first_answer([run_file(a.config)], "process-info", text)
+
+
+async def test_a_question_of_an_older_console_is_about_nothing() -> None:
+    async with cluster() as (a, _):
+        assert a.config.listen is not None
+        async with ConsoleLink(
+            Runtime.real(), a.config.listen, cluster=a.config.cluster, cookie=a.config.cookie
+        ) as link:
+            body = await link.call(SERVICE, msgspec.msgpack.encode({"command": "process-tree"}))
+            assert msgspec.msgpack.decode(body, type=ProcessTree).node == A

@@ -99,6 +99,29 @@ def ring_status(form: FormatFlag = "table", cluster: ClusterFlag = None, node: N
     _ask("ring-status", form, cluster, node)
 
 
+@app.command("process-tree")
+def process_tree(form: FormatFlag = "table", cluster: ClusterFlag = None, node: NodeFlag = None) -> None:
+    """Show the processes of one node.
+
+    Each below the one that started it, with what it does and how much mail waits for it.
+    """
+    _ask("process-tree", form, cluster, node)
+
+
+@app.command("process-info")
+def process_info(
+    process: Annotated[str, typer.Argument(metavar="NAME", help="Its name, or its number in process-tree.")],
+    form: FormatFlag = "table",
+    cluster: ClusterFlag = None,
+    node: NodeFlag = None,
+) -> None:
+    """Show one process of one node.
+
+    What it does, whom it waits for, who started it, what it is linked with, how much it holds.
+    """
+    _ask("process-info", form, cluster, node, process)
+
+
 def _launch(target: str, cluster: str, nodes: int, port: int, data: Path | None) -> NoReturn:
     from roost.ops.launcher import launch
 
@@ -106,10 +129,10 @@ def _launch(target: str, cluster: str, nodes: int, port: int, data: Path | None)
     sys.exit(launch(target, cluster, nodes, port, folder))
 
 
-def _ask(command: str, form: Format, cluster: str | None, node: str | None) -> None:
+def _ask(command: str, form: Format, cluster: str | None, node: str | None, about: str = "") -> None:
     from roost.ops.operator import ask
 
-    print(ask(command, form, cluster, node, os.environ))
+    print(ask(command, form, cluster, node, os.environ, about))
 
 
 def main() -> NoReturn:

@@ -1,7 +1,8 @@
 """The console's commands, and the service of a node that answers them.
 
-One registry serves the command line and whatever else asks: a command is a name, a function of the node's desk that
-returns data, and the type of that data. What crosses the link is that data; how it is shown is the asker's business.
+One registry serves the command line and whatever else asks: a command is a name, a function of the node's desk and of
+what the question is about, and the type of the data that it returns. What crosses the link is that data; how it is
+shown is the asker's business.
 
 When things fail: a node that does not answer another's question within a second counts as unreachable for it. The
 command fails as a whole only when the asked node itself does.
@@ -20,8 +21,9 @@ import msgspec
 from roost import limits
 from roost.cluster.link import Link
 from roost.cluster.status import Handoff, MemberStatus, RingStatus, member_status, ring_status
-from roost.errors import BadMessage, Overloaded, RoostError
+from roost.errors import BadMessage, ConfigError, Overloaded, RoostError
 from roost.otp import Child, GenServer, cast
+from roost.otp.process_info import ProcessInfo, ProcessTree, describe, find_process, process_tree
 from roost.wire.messages import Request
 
 if TYPE_CHECKING:
@@ -35,9 +37,10 @@ logger = logging.getLogger("roost.console")
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What an operator, or another node on his behalf, asks: a command of `COMMANDS`."""
+    """What an operator, or another node on his behalf, asks: a command of `COMMANDS`, and about what."""
 
     command: str
+    about: str = ""
 
 
 class Handoffs(msgspec.Struct, frozen=True):
@@ -46,23 +49,23 @@ class Handoffs(msgspec.Struct, frozen=True):
     handoffs: tuple[Handoff, ...]
 
 
-Answer = MemberStatus | RingStatus
+Answer = MemberStatus | RingStatus | ProcessTree | ProcessInfo
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """One command: how a node finds the answer, and of which type it is."""
 
-    run: Callable[[Desk], Awaitable[Answer]]
+    run: Callable[[Desk, str], Awaitable[Answer]]
     answer: type[Answer]
 
 
-async def _member_status(desk: Desk) -> MemberStatus:
+async def _member_status(desk: Desk, about: str) -> MemberStatus:
     node = desk.node
     return member_status(node.config.cluster, node.ring, node.membership, await node.membership.views())
 
 
-async def _ring_status(desk: Desk) -> RingStatus:
+async def _ring_status(desk: Desk, about: str) -> RingStatus:
     node = desk.node
     views = await node.membership.views()
     handoffs = list(desk.handoffs())
@@ -78,10 +81,23 @@ async def _ring_status(desk: Desk) -> RingStatus:
     return ring_status(node.config.cluster, node.ring, node.membership, views, tuple(handoffs))
 
 
+async def _process_tree(desk: Desk, about: str) -> ProcessTree:
+    return process_tree(desk.node.scheduler)
+
+
+async def _process_info(desk: Desk, about: str) -> ProcessInfo:
+    process = find_process(desk.node.scheduler, about)
+    if process is None:
+        raise ConfigError("NAME", f"no process of {desk.node.name} is called {about!r}: see roost process-tree")
+    return describe(process, with_memory=True)
+
+
 COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
     {
         "member-status": Command(_member_status, MemberStatus),
         "ring-status": Command(_ring_status, RingStatus),
+        "process-tree": Command(_process_tree, ProcessTree),
+        "process-info": Command(_process_info, ProcessInfo),
     }
 )
 """Every command of an operator by name."""
@@ -121,7 +137,7 @@ class Desk:
             raise Overloaded("the console", ASK_S)
         self._tickets += 1
         self._open[self._tickets] = (link, request.id)
-        self.console.answer(self._tickets, question.command)
+        self.console.answer(self._tickets, question.command, question.about)
 
     def on_cast(self, link: Link, body: msgspec.Raw) -> None:
         """Nothing is told to this service without a question."""
@@ -151,10 +167,10 @@ class Console(GenServer):
         desk.console = self.handle
 
     @cast
-    async def answer(self, ticket: int, command: str) -> None:
-        """Run `command` and settle `ticket` with what it returns, or raises."""
+    async def answer(self, ticket: int, command: str, about: str) -> None:
+        """Run `command` about `about` and settle `ticket` with what it returns, or raises."""
         try:
-            self._desk.settle(ticket, msgspec.msgpack.encode(await COMMANDS[command].run(self._desk)))
+            self._desk.settle(ticket, msgspec.msgpack.encode(await COMMANDS[command].run(self._desk, about)))
         except RoostError as error:
             self._desk.settle(ticket, error)
 

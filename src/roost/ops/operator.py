@@ -18,7 +18,9 @@ from roost.runtime import Runtime
 ASK_S = 5.0
 
 
-def ask(command: str, form: Form, cluster: str | None, node: str | None, environ: Mapping[str, str]) -> str:
+def ask(
+    command: str, form: Form, cluster: str | None, node: str | None, environ: Mapping[str, str], about: str = ""
+) -> str:
     """Ask the running cluster and return the answer as text.
 
     Args:
@@ -27,22 +29,23 @@ def ask(command: str, form: Form, cluster: str | None, node: str | None, environ
         cluster: which cluster; None for the one that was started last.
         node: which node answers; None for any that does.
         environ: where the run folder is found.
+        about: what the question is about, for commands that take something.
 
     Raises:
         NodeDown: when no such node runs, or none of them answers.
         RoostError: what the node refused with.
-        ConfigError: when the run folder cannot be trusted.
+        ConfigError: when the run folder cannot be trusted, or the node knows nothing of what the question is about.
     """
     folder = RunFolder(run_folder(environ))
     runs = folder.list(cluster, node)
     if not runs:
         raise _nothing_runs(cluster, node)
     one_cluster = [run for run in runs if run.cookie == runs[0].cookie]
-    answer = asyncio.run(first_answer(one_cluster, command))
+    answer = asyncio.run(first_answer(one_cluster, command, about))
     return render(answer, form)
 
 
-async def first_answer(runs: Sequence[RunFile], command: str) -> Answer:
+async def first_answer(runs: Sequence[RunFile], command: str, about: str = "") -> Answer:
     """What the first of these nodes that answers has to say.
 
     Raises:
@@ -52,16 +55,16 @@ async def first_answer(runs: Sequence[RunFile], command: str) -> Answer:
     problems: list[str] = []
     for run in runs:
         try:
-            return await _answer(run, command)
+            return await _answer(run, command, about)
         except (NodeDown, HandshakeRefused, OSError) as error:
             problems.append(f"{run.node}: {error}")
     raise NodeDown(f"the cluster {runs[0].cluster}", "; ".join(problems))
 
 
-async def _answer(run: RunFile, command: str) -> Answer:
+async def _answer(run: RunFile, command: str, about: str) -> Answer:
     address, cookie = Address.parse(run.link), run.cookie.encode()
     async with ConsoleLink(Runtime.real(), address, cluster=run.cluster, cookie=cookie) as node:
-        body = await node.call(SERVICE, msgspec.msgpack.encode(Question(command)), ASK_S)
+        body = await node.call(SERVICE, msgspec.msgpack.encode(Question(command, about)), ASK_S)
     return msgspec.msgpack.decode(body, type=COMMANDS[command].answer)
 
 

@@ -10,10 +10,12 @@ from typing import Literal
 import msgspec
 
 from roost.cluster.status import Handoff, Member, MemberStatus, RingStatus
+from roost.ops.process_table import info_rows, info_table, tree_rows, tree_table
 from roost.ops.table import banner, columns, rule
+from roost.otp.process_info import ProcessInfo, ProcessTree
 
 Form = Literal["table", "json", "csv"]
-Answer = MemberStatus | RingStatus
+Answer = MemberStatus | RingStatus | ProcessTree | ProcessInfo
 
 STATES = ("valid", "leaving", "exiting", "joining", "down")
 
@@ -22,9 +24,16 @@ def render(answer: Answer, form: Form) -> str:
     """`answer` as text, without a final line end."""
     if form == "json":
         return msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
-    if form == "csv":
-        return _member_csv(answer) if isinstance(answer, MemberStatus) else _ring_csv(answer)
-    return _member_table(answer) if isinstance(answer, MemberStatus) else _ring_table(answer)
+    table = form == "table"
+    match answer:
+        case MemberStatus():
+            return _member_table(answer) if table else _member_csv(answer)
+        case RingStatus():
+            return _ring_table(answer) if table else _ring_csv(answer)
+        case ProcessTree():
+            return tree_table(answer) if table else _csv(*tree_rows(answer))
+        case ProcessInfo():
+            return info_table(answer) if table else _csv(*info_rows(answer))
 
 
 def _member_table(answer: MemberStatus) -> str:

@@ -7,6 +7,7 @@
 -export([main/0]).
 
 -define(CALLERS, 100).
+-define(BURST, 10000).
 -define(PAUSE_MS, 2).
 
 main() ->
@@ -46,12 +47,9 @@ turn("call_100", Count, Counter) ->
         Callers = [spawn_monitor(fun() -> call(Each, Counter) end) || _ <- lists:seq(1, ?CALLERS)],
         [receive {'DOWN', Monitor, process, _, normal} -> ok end || {_, Monitor} <- Callers]
     end), 0.0, 0.0};
-%% Until the last one is handled.
+%% In bursts, as the other sides do; until the last one is handled.
 turn("cast", Count, Counter) ->
-    {rate(Count, fun() ->
-        cast(Count, Counter),
-        bench_counter:increment(Counter, 0)
-    end), 0.0, 0.0};
+    {rate(Count, fun() -> cast_bursts(Count, Counter) end), 0.0, 0.0};
 turn("start", Count, _) ->
     Before = erlang:monotonic_time(nanosecond),
     Started = start(Count, []),
@@ -98,6 +96,12 @@ cast(0, _) -> ok;
 cast(Count, Counter) ->
     bench_counter:add(Counter, 1),
     cast(Count - 1, Counter).
+
+cast_bursts(Count, _) when Count =< 0 -> ok;
+cast_bursts(Count, Counter) ->
+    cast(min(Count, ?BURST), Counter),
+    bench_counter:increment(Counter, 0),
+    cast_bursts(Count - ?BURST, Counter).
 
 start(0, Started) -> Started;
 start(Count, Started) ->

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 
 import msgspec
 import pytest
@@ -207,3 +208,31 @@ async def test_a_handler_continues_before_the_mail_that_waits() -> None:
     await worker.note("last")
     assert diary.lines[3:] == ["load afterwards", "last"]
     await worker.stop()
+
+
+class Clumsy(GenServer):
+    """Fails to clean up."""
+
+    def init(self, lazily: bool) -> None:
+        self.lazily = lazily
+
+    def terminate(self, reason: Reason) -> Awaitable[None] | None:
+        if self.lazily:
+            return self.fail()
+        raise OSError("no disk")
+
+    async def fail(self) -> None:
+        await asyncio.sleep(0)
+        raise OSError("no disk")
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+async def test_what_terminate_raises_takes_the_place_of_the_reason(
+    lazily: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    clumsy = await Clumsy.start(lazily)
+    down = clumsy.down()
+    await clumsy.stop("normal")
+    reason = (await down).reason
+    assert isinstance(reason, OSError)
+    assert "crashed in terminate: OSError: no disk" in caplog.text

@@ -90,30 +90,35 @@ def _stopped(process: Process, task: asyncio.Task[None]) -> None:
 
 
 def close(process: Process, reason: Reason, terminating: bool) -> None:
-    """End: stop the activities, run `terminate` when it is due, then tell everybody."""
+    """End: stop the activities, run `terminate` when it is due, then tell everybody.
+
+    As in OTP (gen_server:terminate/10), what `terminate` raises takes the place of the reason.
+    """
     process.open = False
     process.leaving = (reason, terminating)
     process.reason = reason
     activities = process.ties is not None and bool(process.ties.activities)
-    if not activities and not terminating:
-        finish(process, reason)
-        return
     outcome: object = None
-    if not activities:
+    if terminating and not activities:
         with process.scheduler.running_handler(process):
             outcome = _terminate(process, reason)
     if activities or isinstance(outcome, Coroutine):
         process.task = process.scheduler.spawn(_closing(process, reason, terminating, outcome), process, handling=True)
     else:
-        finish(process, reason)
+        finish(process, process.reason)
 
 
 def _terminate(process: Process, reason: Reason) -> object:
     try:
         return process.server.terminate(reason)
     except Exception as error:
-        report_crash(process, error, "terminate")
+        _terminate_failed(process, error)
         return None
+
+
+def _terminate_failed(process: Process, error: Exception) -> None:
+    report_crash(process, error, "terminate")
+    process.reason = error
 
 
 async def _closing(process: Process, reason: Reason, terminating: bool, outcome: object) -> None:
@@ -129,10 +134,10 @@ async def _closing(process: Process, reason: Reason, terminating: bool, outcome:
             try:
                 await outcome
             except Exception as error:
-                report_crash(process, error, "terminate")
+                _terminate_failed(process, error)
     finally:
         process.task = None
-        finish(process, reason)
+        finish(process, process.reason)
 
 
 def finish(process: Process, reason: Reason) -> None:

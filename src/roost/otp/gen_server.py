@@ -294,7 +294,11 @@ class GenServer:
 
         Any message ends it, even one that waits already; a handler that wants to go on says so again.
         """
-        self._process.post_control(ARM, timeout_s, first=True)
+        mail = self._process.mail
+        if mail and mail[0] is ARM:
+            mail[1] = (timeout_s,)  # the last word counts
+        else:
+            self._process.post_control(ARM, timeout_s, first=True)
 
     def caller(self) -> Caller[R]:
         """Inside a call: who waits for the reply, to answer him later; then `raise NoReply`.

@@ -19,10 +19,13 @@
     │   ├── DeadlineExceeded    a quorum did not answer in time; the write may have happened
     │   ├── ProcessDown         the process ended before it replied
     │   ├── StartFailed         a process whose init raised
+    │   ├── CpuFailed           a function that raised in its worker process
+    │   ├── WorkerLost          a worker process that ended while it ran a function
     │   ├── NodeDown            the node left while, or before, it was asked
     │   ├── NoQuorum            fewer replicas answered than were needed
     │   ├── StorageFailed       the disk refused a write; it is in memory, and will be tried again
     │   └── Overloaded          a bounded queue is full; says when to come back
+    ├── BadTransition           a state machine that wants what its rules forbid; the process crashes
     ├── InvariantViolated       a bug in Roost
     └── SimulationError         a run of roost.sim that proves nothing
         ├── SimulationStuck     every task waits for another, or the virtual time is up
@@ -74,6 +77,22 @@ class InvariantViolated(RoostError):
     """A bug in Roost: something that cannot happen has happened."""
 
     code: ClassVar[str] = "invariant_violated"
+
+
+class BadTransition(RoostError):
+    """A handler of a state machine wants something that makes no sense there, such as another state in an enter call.
+
+    It is a mistake in the class, so it is no refusal: the process crashes.
+    """
+
+    code: ClassVar[str] = "bad_transition"
+
+    def __init__(self, state: str, reason: str) -> None:
+        super().__init__(state, reason)
+        self.state, self.reason = state, reason
+
+    def __str__(self) -> str:
+        return f"in state {self.state}: {self.reason}"
 
 
 class NotSendable(Refusal):
@@ -289,6 +308,33 @@ class StartFailed(Unavailable):
 
     def __str__(self) -> str:
         return f"{self.target} did not start: {self.reason}"
+
+
+class CpuFailed(Unavailable):
+    """A function raised an exception in its worker process; `traceback` is the text of where."""
+
+    code: ClassVar[str] = "cpu_failed"
+
+    def __init__(self, target: str, reason: str, traceback: str) -> None:
+        super().__init__(target, reason, traceback)
+        self.target, self.reason, self.traceback = target, reason, traceback
+        self.add_note(f"in a worker process:\n{traceback}")
+
+    def __str__(self) -> str:
+        return f"{self.target} failed: {self.reason}"
+
+
+class WorkerLost(Unavailable):
+    """The worker process that ran the function has ended; what the function had done by then is unknown."""
+
+    code: ClassVar[str] = "worker_lost"
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(target, reason)
+        self.target, self.reason = target, reason
+
+    def __str__(self) -> str:
+        return f"the worker process that ran {self.target} is lost: {self.reason}"
 
 
 class NodeDown(Unavailable):

@@ -15,6 +15,12 @@ NAME_BYTES_MAX: Final = 255
 """A registered name, a node name, a cluster name, a bucket name."""
 SHUTDOWN_S: Final = 5.0
 """How long a child may take to stop before it is killed."""
+STATE_POSTPONED_MAX: Final = 10_000
+"""Events that one state machine has postponed; the caller of one more gets Overloaded."""
+STATE_INSERTED_MAX: Final = 10_000
+"""Events that one state machine has inserted and not yet handled."""
+STATE_TIMEOUTS_MAX: Final = 1_000
+"""Named timeouts of one state machine."""
 TIMER_S_MAX: Final = 10 * 366 * 86_400.0
 """The longest delay of a timer: ten years. What is longer is a date, or milliseconds, by mistake."""
 PERIOD_S_MIN: Final = 0.001
@@ -45,6 +51,12 @@ STAGE_ABSENT_MAX: Final = 100
 """Named consumers of one broadcast that have crashed and not come back, whose events are kept."""
 STAGE_RETURN_S: Final = 60.0
 """How long a broadcast that has said everything waits for named consumers that have crashed."""
+
+# Worker processes
+CPU_JOBS_WAITING_MAX: Final = 10_000
+"""Functions that wait for a worker process; the next caller gets Overloaded."""
+CPU_PAYLOAD_BYTES_MAX: Final = 64 * 1024 * 1024
+"""The encoded arguments, or the encoded result, of one function in a worker process."""
 
 # Links between nodes
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024

@@ -1,12 +1,13 @@
-"""Floor 3: the only door to the world. Clock, entropy, network and disk, each a protocol with its real
+"""Floor 3: the only door to the world. Clock, entropy, network, disk and other cores, each a protocol with its real
 implementation beside it. Everything above reaches the world through a `Runtime`; `roost.sim` supplies another one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from roost.runtime.clock import Clock, SystemClock
+from roost.runtime.cpu import Cpu, CpuWorkers
 from roost.runtime.disk import Disk
 from roost.runtime.entropy import Entropy, SystemEntropy
 from roost.runtime.net import Net, TcpNet
@@ -16,12 +17,13 @@ __all__ = ["Runtime"]
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The four seams of one node. `disk` is None for a node that keeps nothing."""
+    """The five seams of one node. `disk` is None for a node that keeps nothing."""
 
     clock: Clock
     entropy: Entropy
     net: Net
     disk: Disk | None = None
+    cpu: Cpu = field(default_factory=CpuWorkers)
 
     @classmethod
     def real(cls, disk: Disk | None = None) -> Runtime:

@@ -26,6 +26,7 @@ from roost.config import Address, Config, Seed
 from roost.errors import NodeCrashed, NodeDown, RoostError, SimulationUnclean
 from roost.runtime import Runtime
 from roost.sim.clock import SimClock
+from roost.sim.cpu import SimCpu
 from roost.sim.disk import Platter
 from roost.sim.entropy import SimEntropy
 from roost.sim.life import Life
@@ -50,7 +51,7 @@ class Stoppable(Protocol):
 NodeT = TypeVar("NodeT", bound=Stoppable)
 T = TypeVar("T")
 Boot = Callable[[Config, Runtime], Awaitable[NodeT]]
-"""Starts one node from its settings and its four seams; called again for each of its lives."""
+"""Starts one node from its settings and its five seams; called again for each of its lives."""
 
 
 class _Machine(Generic[NodeT]):
@@ -181,7 +182,8 @@ class World(Generic[NodeT]):
             self.loop, 1.0 + self._draw.uniform(-self._drift, self._drift), self._draw.uniform(0.0, 1e5)
         )
         entropy = SimEntropy(self.seed, f"entropy/{name}/{life.number}")
-        runtime = Runtime(machine.clock, entropy, self.network.net(life), machine.platter.disk(life))
+        net, disk = self.network.net(life), machine.platter.disk(life)
+        runtime = Runtime(machine.clock, entropy, net, disk, SimCpu(machine.clock))
         machine.node = await self._inside(machine, life, lambda: self._boot(machine.config, runtime))
 
     def is_off(self, name: str) -> bool:

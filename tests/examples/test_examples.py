@@ -1,0 +1,57 @@
+"""The examples run, and show what they claim. Those that wait do so in virtual time."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from roost.sim import run
+
+EXAMPLES: Final = Path(__file__).parent.parent.parent / "examples"
+NAMES: Final = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+
+
+def told(name: str, capsys: pytest.CaptureFixture[str], seed: int = 0) -> list[str]:
+    """What an example prints, in virtual time."""
+    run(seed, importlib.import_module(f"examples.{name}").main())
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_runs_as_a_program(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_stock_is_never_oversold(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """In any order of the buyers; every ticket is sold in the end, none twice."""
+    *_, last = told("stock", capsys, seed)
+    assert last == "100 of 100 tickets sold, none of them twice"
+
+
+def test_what_crashed_comes_back_in_a_valid_state(capsys: pytest.CaptureFixture[str]) -> None:
+    assert told("crashing_worker", capsys) == [
+        "alice 20 EUR   booked, number 1 of this worker",
+        "bob 5 EUR      booked, number 2 of this worker",
+        "carol 7 XYZ    ValueError: cannot book XYZ",
+        "alice 22 EUR   booked, number 1 of this worker",
+        "dave many EUR  ValueError: invalid literal for int() with base 10: 'many'",
+        "bob 1 EUR      booked, number 1 of this worker",
+        "{'alice': 42, 'bob': 6}",
+    ]
+
+
+def test_a_periodic_task_goes_on_after_its_crash(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert told("periodic", capsys) == ["released apples", "released pears", "released plums", "still sweeping"]
+    assert "a cart that nobody expected" in caplog.text

@@ -196,3 +196,22 @@ async def test_a_second_answer_is_dropped() -> None:
     assert await asked == "one"
     assert not kept[0].waits()
     await twice.stop()
+
+
+async def test_nothing_is_kept_of_calls_that_were_answered() -> None:
+    queue = await Queue.start()
+    deadlines = queue._process.scheduler.deadlines(5.0)
+    assert deadlines is not None
+    for _ in range(3):
+        inline = asyncio.ensure_future(queue.take())
+        queued = asyncio.ensure_future(queue.take_async())
+        await waiting(queue, 2)
+        assert len(deadlines._waiting) == 2
+        queue.close()
+        for caller in (inline, queued):
+            with pytest.raises(Closed):
+                await caller
+        await asyncio.sleep(0)
+        assert not deadlines._waiting
+        assert not queue._process.moded.callers
+    await queue.stop()

@@ -183,6 +183,26 @@ async def test_an_exit_signal_from_anybody(reason: str, dies_with: str | None, m
     assert TERMINATED == [], "terminate does not run on an exit signal"
 
 
+async def test_even_normal_ends_the_process_that_says_it_to_itself() -> None:
+    class Own(GenServer):
+        @call
+        def end(self) -> None:
+            self.handle.exit("normal")
+
+        @call
+        async def end_async(self) -> None:
+            self.handle.exit("normal")
+            await asyncio.Event().wait()
+
+    for method in ("end", "end_async"):
+        own = await Own.start()
+        down = own.down()
+        asked = asyncio.ensure_future(getattr(own, method)())
+        assert (await down).reason == "normal"
+        await asyncio.wait([asked])
+        assert asked.exception() is None or isinstance(asked.exception(), ProcessDown)
+
+
 @pytest.mark.parametrize("reason", ["normal", "shutdown", "bored", "kill"])
 async def test_a_linked_process_that_ends(reason: str) -> None:
     """Over a link even "kill" can be trapped: it is an ordinary word there."""

@@ -204,6 +204,8 @@ class Process:
             future.set_exception(error)
             return future
         self._await(future, deadlines, caller)
+        if deadlines is not None:
+            future.add_done_callback(deadlines.forget)
         return future
 
     def _patience(

@@ -95,12 +95,23 @@ def _answer(
         if reply is not None and type(value) not in ATOMS:
             value = isolate(value, f"reply of {spec!r}")
     except BaseException as error:
+        _keep_patience(error, reply, deadlines)
         return _failed(process, spec, args, kwargs, reply, error)
     if reply is not None:
         if deadlines is not None:
             deadlines.forget(reply)
         process.scheduler.answer(reply, value)
     return False
+
+
+def _keep_patience(error: BaseException, reply: ReplyTo | None, deadlines: Deadlines | Deadline | None) -> None:
+    """A caller whose reply comes later is still on the list of deadlines, until he has it; any other is not."""
+    if reply is None or deadlines is None:
+        return
+    if isinstance(error, NoReply) and isinstance(reply, asyncio.Future):
+        reply.add_done_callback(deadlines.forget)
+    else:
+        deadlines.forget(reply)
 
 
 # Any: what belongs to a Spec depends on its kind; see roost.otp.declare
@@ -172,6 +183,7 @@ async def _handle(
             report_crash(process, error, f"the end of {spec.name}")
             return
         process.serving = None
+        _keep_patience(error, reply, deadlines)
         _failed(process, spec, args, kwargs, reply, error)
         return
     finally:

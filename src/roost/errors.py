@@ -25,6 +25,7 @@
     │   ├── NoQuorum            fewer replicas answered than were needed
     │   ├── StorageFailed       the disk refused a write; it is in memory, and will be tried again
     │   └── Overloaded          a bounded queue is full; says when to come back
+    ├── StageFailed             a stage whose handler of events raised a refusal, which nobody could take
     ├── BadTransition           a state machine that wants what its rules forbid; the process crashes
     ├── InvariantViolated       a bug in Roost
     └── SimulationError         a run of roost.sim that proves nothing
@@ -77,6 +78,19 @@ class InvariantViolated(RoostError):
     """A bug in Roost: something that cannot happen has happened."""
 
     code: ClassVar[str] = "invariant_violated"
+
+
+class StageFailed(RoostError):
+    """A handler of a stage refused its events. Nobody has called, so nobody can be refused: the stage crashes."""
+
+    code: ClassVar[str] = "stage_failed"
+
+    def __init__(self, stage: str, handler: str, reason: str) -> None:
+        super().__init__(stage, handler, reason)
+        self.stage, self.handler, self.reason = stage, handler, reason
+
+    def __str__(self) -> str:
+        return f"{self.handler} of {self.stage} failed: {self.reason}"
 
 
 class BadTransition(RoostError):

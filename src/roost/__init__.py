@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from roost.live.channel import Channel as Channel
     from roost.live.channel import event as event
     from roost.otp import Caller as Caller
+    from roost.otp import Agent as Agent
     from roost.otp import Child as Child
     from roost.otp import Down as Down
     from roost.otp import Exit as Exit
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __version__: Final = "0.1.0"
 
 _HOME: Final = {
+    "Agent": "roost.otp",
     "Child": "roost.otp",
     "Down": "roost.otp",
     "Exit": "roost.otp",

@@ -4,6 +4,7 @@
 Only this floor makes asyncio tasks: others use a process with async handlers, or `self.activity`.
 """
 
+from roost.otp.agent import Agent
 from roost.otp.child import Child, Restart
 from roost.otp.declare import CallSpec, call, cast, info
 from roost.otp.gen_server import GenServer, send
@@ -22,6 +23,7 @@ from roost.otp.ties import Down, Exit, Monitor, Reason
 from roost.otp.timers import Interval, ProcessTimer, send_after
 
 __all__ = [
+    "Agent",
     "CallSpec",
     "Caller",
     "Child",

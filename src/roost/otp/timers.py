@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from roost.errors import ConfigError
 from roost.limits import PERIOD_S_MIN, TIMER_S_MAX
-from roost.otp.declare import CONTROL, TOLD, Spec
+from roost.otp.declare import CONTROL, Spec
 from roost.otp.isolation import isolate
 from roost.otp.process import Process
 
@@ -146,7 +146,7 @@ class Interval:
         if self._timer is None:
             return
         self._tick, self._missed = self._due, self._due - self._tick - 1
-        _handle_next(self._process, isolate(self._message, "a tick"))
+        self._process.inform(isolate(self._message, "a tick"), bounded=False, first=True)
 
 
 def send_after(target: GenServer, delay_s: float, message: object) -> ProcessTimer:
@@ -172,17 +172,6 @@ def _check(setting: str, seconds: float, least_s: float) -> None:
 
 def _until(process: Process, moment_s: float) -> float:
     return max(0.0, moment_s - process.scheduler.runtime.clock.now())
-
-
-def _handle_next(process: Process, message: object) -> None:
-    """Put `message` before all the mail that waits."""
-    spec = type(process.server).info_for(type(message))
-    if spec is None:
-        process.inform(message, bounded=False)  # which says that nobody takes it
-    elif spec.kind == TOLD:
-        process._put(spec, (process.server, message), first=True)
-    else:
-        process._put(spec, ((process.server, message), {}, None, None), first=True)
 
 
 def _take(process: Process, interval: Interval) -> None:

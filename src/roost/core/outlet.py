@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, NamedTuple, get_args
+from typing import ClassVar, Final, Literal, NamedTuple, get_args
 
 from roost.core.dispatch import Dispatcher, Lot, Place, Ref
 from roost.errors import ConfigError
@@ -84,6 +84,8 @@ class Counts:
         waiting: wait for one certain consumer now.
         demand: asked for by consumers now, and not yet sent.
     """
+
+    __sendable__: ClassVar[bool] = True
 
     emitted: int = 0
     delivered: int = 0
@@ -257,11 +259,13 @@ class Outlet:
                 self._overflow(self._buffer_max)
         return self._done()
 
+    def wants(self) -> bool:
+        """Whether the source should make more events."""
+        return self.dispatcher.room() > self._stock + self._owed
+
     def wanted(self) -> int:
         """How many more events the source should make; they are owed from now on."""
-        more = self.dispatcher.room() - self._stock - self._owed
-        if more <= 0:
-            return 0
+        more = max(0, self.dispatcher.room() - self._stock - self._owed)
         self._owed += more
         return more
 

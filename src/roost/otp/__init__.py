@@ -6,6 +6,7 @@ Only this floor makes asyncio tasks: others use a process with async handlers, o
 
 from roost.otp.agent import Agent
 from roost.otp.child import Child, Restart
+from roost.otp.consumer import Consumer
 from roost.otp.declare import CallSpec, call, cast, info
 from roost.otp.gen_server import GenServer, send
 from roost.otp.isolation import isolate
@@ -14,10 +15,13 @@ from roost.otp.modes import Timeout
 from roost.otp.name import Name, Via
 from roost.otp.outcome import Ignore, NoReply, Stop
 from roost.otp.process import Process
+from roost.otp.producer import Producer
+from roost.otp.producer_consumer import ProducerConsumer
 from roost.otp.remote import Transport, remote_handle
 from roost.otp.reply import Caller
 from roost.otp.request import Request
 from roost.otp.scheduler import Scheduler
+from roost.otp.subscription import Delivery, Subscription
 from roost.otp.supervisor import ChildState, Supervisor
 from roost.otp.ties import Down, Exit, Monitor, Reason
 from roost.otp.timers import Interval, ProcessTimer, send_after
@@ -28,6 +32,8 @@ __all__ = [
     "Caller",
     "Child",
     "ChildState",
+    "Consumer",
+    "Delivery",
     "Down",
     "Exit",
     "GenServer",
@@ -39,11 +45,14 @@ __all__ = [
     "Overflow",
     "Process",
     "ProcessTimer",
+    "Producer",
+    "ProducerConsumer",
     "Reason",
     "Request",
     "Restart",
     "Scheduler",
     "Stop",
+    "Subscription",
     "Supervisor",
     "Timeout",
     "Transport",

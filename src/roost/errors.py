@@ -7,6 +7,10 @@
     │   ├── NameTaken           a second process under a registered name
     │   ├── NoSuchProcess       nothing runs under that name
     │   ├── ChildNotStarted     a child that a supervisor was asked to start, and that did not
+    │   ├── ChildNotStopped     a child that must not run, or wait for its restart, for what a supervisor was asked
+    │   ├── ChildExists         a second child under the id of another
+    │   ├── NoSuchChild         a child that a supervisor does not have
+    │   ├── TooManyChildren     one more child than a supervisor may have
     │   ├── StartIgnored        a process whose init said that there is nothing to do
     │   ├── CallCycle           a call that would wait for itself
     │   ├── BadMessage          bytes or a value that no declared message describes
@@ -166,7 +170,7 @@ class NoSuchProcess(Refusal):
 
 
 class ChildNotStarted(Refusal):
-    """A supervisor was asked to start a child, and the child did not start; it is not kept."""
+    """A supervisor was asked to start a child, and the child did not start."""
 
     code: ClassVar[str] = "child_not_started"
 
@@ -189,6 +193,64 @@ class StartIgnored(Refusal):
 
     def __str__(self) -> str:
         return f"{self.target} does not run: its init said that there is nothing to do"
+
+
+class ChildNotStopped(Refusal):
+    """A supervisor was asked to restart or to delete a child that runs, or waits for its restart: terminate it first.
+
+    `state` is "running" or "waiting".
+    """
+
+    code: ClassVar[str] = "child_not_stopped"
+
+    def __init__(self, id: str, state: str) -> None:
+        super().__init__(id, state)
+        self.id, self.state = id, state
+
+    def __str__(self) -> str:
+        return f"the child {self.id!r} is {self.state}: terminate it first"
+
+
+class ChildExists(Refusal):
+    """A supervisor was asked to start a child under an id that it has given already.
+
+    `state` is what that child does: "running", "waiting" for its restart, or "stopped".
+    """
+
+    code: ClassVar[str] = "child_exists"
+
+    def __init__(self, id: str, state: str) -> None:
+        super().__init__(id, state)
+        self.id, self.state = id, state
+
+    def __str__(self) -> str:
+        return f"there is a child {self.id!r} already; it is {self.state}"
+
+
+class NoSuchChild(Refusal):
+    """A supervisor was asked about a child that it does not have."""
+
+    code: ClassVar[str] = "no_such_child"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return f"there is no child {self.id!r}"
+
+
+class TooManyChildren(Refusal):
+    """A DynamicSupervisor has as many children as it may have."""
+
+    code: ClassVar[str] = "too_many_children"
+
+    def __init__(self, max_children: int) -> None:
+        super().__init__(max_children)
+        self.max_children = max_children
+
+    def __str__(self) -> str:
+        return f"there are {self.max_children} children, and there may be no more"
 
 
 class CallCycle(Refusal):

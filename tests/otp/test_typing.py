@@ -40,7 +40,7 @@ async def test_that_handles_are_typed() -> None:
     await waiting
     assert assert_type(counter.reset(), None) is None
     assert isinstance(assert_type(Counter.whereis("typed"), Counter), Counter)
-    assert isinstance(assert_type(Counter.child(5), Child), Child)
+    assert isinstance(assert_type(Counter.child(5), Child[Counter]), Child)
     await counter.stop()
 
 

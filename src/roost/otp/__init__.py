@@ -5,7 +5,7 @@ Only this floor makes asyncio tasks: others use a process with async handlers, o
 """
 
 from roost.otp.agent import Agent
-from roost.otp.child import Child, Restart
+from roost.otp.child import Child, ChildCounts, ChildState, Restart
 from roost.otp.consumer import Consumer
 from roost.otp.declare import CallSpec, call, cast, info
 from roost.otp.gen_server import GenServer, send
@@ -22,7 +22,7 @@ from roost.otp.reply import Caller
 from roost.otp.request import Request
 from roost.otp.scheduler import Scheduler
 from roost.otp.subscription import Delivery, Subscription
-from roost.otp.supervisor import ChildState, Supervisor
+from roost.otp.supervisor import Supervisor
 from roost.otp.ties import Down, Exit, Monitor, Reason
 from roost.otp.timers import Interval, ProcessTimer, send_after
 
@@ -31,6 +31,7 @@ __all__ = [
     "CallSpec",
     "Caller",
     "Child",
+    "ChildCounts",
     "ChildState",
     "Consumer",
     "Delivery",

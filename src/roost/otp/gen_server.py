@@ -136,9 +136,10 @@ class GenServer:
         id: str | None = None,
         restart: Restart = "permanent",
         shutdown_s: float | None = SHUTDOWN_S,
+        significant: bool = False,
         start_timeout_s: float | None = None,
         **kwargs: object,
-    ) -> Child:
+    ) -> Child[Self]:
         """How a supervisor starts a process of this class.
 
         Args:
@@ -146,15 +147,16 @@ class GenServer:
             name: a name to register it under.
             id: what the supervisor calls it: the name, or the name of the class, when not given.
             restart: "permanent" (always), "transient" (only after a crash) or "temporary" (never).
-            shutdown_s: seconds it may take to stop before it is killed; None waits for ever.
+            shutdown_s: seconds it may take to stop before it is killed; 0 kills it at once, None waits for ever.
+            significant: whether its end by itself may end its supervisor, as `auto_shutdown` of that says.
             start_timeout_s: seconds that an async `init` may take; None waits for ever.
             kwargs: more arguments of `init`.
         """
 
-        async def start() -> GenServer:
-            return await cls.start_link(*args, name=name, start_timeout_s=start_timeout_s, **kwargs)
+        async def start(*extra: object) -> Self:
+            return await cls.start_link(*extra, *args, name=name, start_timeout_s=start_timeout_s, **kwargs)
 
-        return Child(id or str(name or cls.__name__), start, restart, shutdown_s)
+        return Child(id or str(name or cls.__name__), start, restart, shutdown_s, significant)
 
     @classmethod
     def whereis(cls, name: Name, node: str | None = None) -> Self:

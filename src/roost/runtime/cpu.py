@@ -12,7 +12,8 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
-from typing import Final, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
 from typing import cast as typed
 
 from roost.errors import (
@@ -43,12 +44,24 @@ class Cpu(Protocol):
     def workers(self) -> int:
         """How many functions can run at the same time."""
 
-    async def run(self, function: Callable[..., R], args: tuple[object, ...] = (), timeout_s: float | None = None) -> R:
-        """Run a function elsewhere and give what it returns. Cancelling this ends the function, wherever it is.
+    def prepare(self, function: Callable[..., R], args: tuple[object, ...] = ()) -> Job[R]:
+        """A call that is ready to travel: what happens to the arguments from now on does not change it.
 
         Args:
             function: defined at the top of a module, not `async def`; it travels by its name.
-            args: what may cross between processes, except handles; it is copied.
+            args: what may cross between processes, except handles.
+
+        Raises:
+            NotSendable: an argument cannot cross.
+            TooLarge: the arguments are over CPU_PAYLOAD_BYTES_MAX.
+            ConfigError: the function is async, or not at the top of a module.
+        """
+
+    async def perform(self, job: Job[R], timeout_s: float | None = None) -> R:
+        """Run a call elsewhere and give what it returns. Cancelling this ends the function, wherever it is.
+
+        Args:
+            job: from `prepare`.
             timeout_s: seconds for waiting and running; None waits for ever.
 
         Raises:
@@ -57,22 +70,39 @@ class Cpu(Protocol):
             WorkerLost: its worker has ended while it ran.
             CallTimeout: after `timeout_s` seconds; it has been ended.
             Overloaded: too many jobs wait.
-            NotSendable: an argument, or the result, cannot cross.
-            TooLarge: the arguments, or the result, are over CPU_PAYLOAD_BYTES_MAX.
-            ConfigError: the function is not at the top of a module; or this code runs in a worker itself.
+            NotSendable: the result cannot cross.
+            TooLarge: the result is over CPU_PAYLOAD_BYTES_MAX.
+            ConfigError: this code runs in a worker itself.
         """
+
+    async def run(self, function: Callable[..., R], args: tuple[object, ...] = (), timeout_s: float | None = None) -> R:
+        """`prepare`, then `perform`."""
 
     async def close(self) -> None:
         """End the workers, and the jobs that still run or wait; on return their processes are gone."""
 
 
-class Job:
-    """One function call on its way through the workers."""
+@dataclass(frozen=True, slots=True)
+class Job(Generic[R]):
+    """A call of a function, packed."""
 
-    __slots__ = ("body", "future", "name")
+    name: str
+    body: bytes
 
-    def __init__(self, name: str, body: bytes, future: asyncio.Future[object]) -> None:
-        self.name, self.body, self.future = name, body, future
+
+class Order(Generic[R]):
+    """A job, and who waits for its outcome."""
+
+    __slots__ = ("future", "job")
+
+    def __init__(self, job: Job[R]) -> None:
+        self.job = job
+        self.future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+
+    def fail(self, error: RoostError) -> None:
+        """Let it fail, unless it has an outcome."""
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 class Packing:
@@ -82,8 +112,8 @@ class Packing:
         self._place = Place()
         self._cargo = Cargo(self._place.name_of, self._place.find)
 
-    def pack(self, function: Callable[..., object], args: tuple[object, ...]) -> tuple[str, bytes]:
-        """The name of a function, and the bytes of a job for it. Raises as `Cpu.run`."""
+    def pack(self, function: Callable[..., R], args: tuple[object, ...]) -> Job[R]:
+        """See `Cpu.prepare`."""
         if asyncio.iscoroutinefunction(function):
             raise ConfigError("function", f"{function.__qualname__} is async; a worker process runs plain functions")
         try:
@@ -95,22 +125,23 @@ class Packing:
         body = self._cargo.pack([name, *args], f"an argument of {name}")
         if len(body) > CPU_PAYLOAD_BYTES_MAX:
             raise TooLarge("CPU_PAYLOAD_BYTES_MAX", len(body), CPU_PAYLOAD_BYTES_MAX)
-        return name, body
+        return Job(name, body)
 
-    def settle(self, job: Job, reply: memoryview) -> None:
+    def settle(self, order: Order[R], reply: memoryview) -> None:
         """Give a job its outcome."""
-        if job.future.done():
+        if order.future.done():
             return
+        name = order.job.name
         try:
             content = self._cargo.unpack(reply[1:])
         except Exception as error:
-            job.future.set_exception(BadMessage(f"the reply of {job.name}: {error}"))
+            order.fail(BadMessage(f"the reply of {name}: {error}"))
             return
         kind = bytes(reply[:1])
         if kind == VALUE:
-            job.future.set_result(content)
+            order.future.set_result(typed("R", content))
         else:
-            job.future.set_exception(self._failure(job.name, kind == DECLARED, typed("list[str]", content)))
+            order.fail(self._failure(name, kind == DECLARED, typed("list[str]", content)))
 
     def _failure(self, name: str, declared: bool, content: list[str]) -> RoostError:
         story = content[-1]
@@ -149,8 +180,8 @@ class CpuWorkers:
         self._limit = workers or cores()
         self._waiting_max, self._jobs_max, self._memory_bytes_max = waiting_max, jobs_max, memory_bytes_max
         self._packing = Packing()
-        self._waiting: OrderedDict[Job, None] = OrderedDict()
-        self._busy: dict[Worker, Job] = {}
+        self._waiting: OrderedDict[Order[object], None] = OrderedDict()
+        self._busy: dict[Worker, Order[object]] = {}
         self._idle: list[Worker] = []
         self._ending: dict[Worker, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -161,35 +192,44 @@ class CpuWorkers:
         """How many functions can run at the same time."""
         return self._limit
 
+    def prepare(self, function: Callable[..., R], args: tuple[object, ...] = ()) -> Job[R]:
+        """A call that is ready to travel: see `Cpu.prepare`."""
+        return self._packing.pack(function, args)
+
     async def run(self, function: Callable[..., R], args: tuple[object, ...] = (), timeout_s: float | None = None) -> R:
-        """Run a function in a worker process: see `Cpu.run`."""
+        """Run a function in a worker process: see `Cpu.prepare` and `Cpu.perform`."""
+        return await self.perform(self.prepare(function, args), timeout_s)
+
+    async def perform(self, job: Job[R], timeout_s: float | None = None) -> R:
+        """Run a call in a worker process: see `Cpu.perform`."""
         if is_worker():
             raise ConfigError(
                 "Task.cpu",
                 "this is a worker process, which starts no others; a script that uses workers must do so below "
                 'if __name__ == "__main__", because workers import it',
             )
-        name, body = self._packing.pack(function, args)
         await self._settle_in()
         if len(self._waiting) >= self._waiting_max:
             raise Overloaded("the queue of jobs for worker processes", RETRY_AFTER_S)
-        loop = asyncio.get_running_loop()
-        job = Job(name, body, loop.create_future())
-        self._waiting[job] = None
-        timer = None if timeout_s is None else loop.call_later(timeout_s, _expire, job, timeout_s)
+        order = Order(job)
+        timer = None
+        if timeout_s is not None:
+            late = CallTimeout(job.name, timeout_s)
+            timer = asyncio.get_running_loop().call_later(timeout_s, order.fail, late)
+        self._waiting[typed("Order[object]", order)] = None
         try:
             self._dispatch()
-            return typed("R", await job.future)
+            return await order.future
         finally:
             if timer is not None:
                 timer.cancel()
-            self._forget(job)
+            self._forget(typed("Order[object]", order))
 
     async def close(self) -> None:
         """End the workers and what they do; on return their processes are gone."""
         waiting, self._waiting = self._waiting, OrderedDict()
-        for job in (*waiting, *self._busy.values()):
-            _lose(job, "the workers were closed")
+        for order in (*waiting, *self._busy.values()):
+            order.fail(WorkerLost(order.job.name, "the workers were closed"))
         for worker in (*self._busy, *self._idle):
             self._end(worker, kill=worker in self._busy)
         while self._ending:
@@ -226,15 +266,15 @@ class CpuWorkers:
     def _dispatch(self) -> None:
         """Give the oldest jobs to workers that do nothing, or to new ones."""
         while self._waiting and (self._idle or len(self._busy) < self._limit):
-            job, _ = self._waiting.popitem(last=False)
-            if job.future.done():
+            order, _ = self._waiting.popitem(last=False)
+            if order.future.done():
                 continue
-            worker = self._idle.pop() if self._idle else self._start(job)
+            worker = self._idle.pop() if self._idle else self._start(order)
             if worker is not None:
-                self._busy[worker] = job
-                worker.begin(job.body)
+                self._busy[worker] = order
+                worker.begin(order.job.body)
 
-    def _start(self, job: Job) -> Worker | None:
+    def _start(self, order: Order[object]) -> Worker | None:
         path, is_module = script()
         setup = Setup(
             [entry or os.getcwd() for entry in sys.path],
@@ -247,14 +287,14 @@ class CpuWorkers:
         try:
             return Worker(asyncio.get_running_loop(), setup, self._replied, self._lost)
         except OSError as error:
-            _lose(job, f"no worker could be started: {error}")
+            order.fail(WorkerLost(order.job.name, f"it could not be started: {error}"))
             return None
 
     def _replied(self, worker: Worker, reply: memoryview) -> None:
-        job = self._busy.pop(worker, None)
-        if job is None:
+        order = self._busy.pop(worker, None)
+        if order is None:
             return
-        self._packing.settle(job, reply)
+        self._packing.settle(order, reply)
         if self._jobs_max is not None and worker.jobs >= self._jobs_max:
             self._end(worker, kill=False)
         else:
@@ -263,18 +303,18 @@ class CpuWorkers:
 
     def _lost(self, worker: Worker) -> None:
         """A worker has ended by itself, or by somebody else."""
-        job = self._busy.pop(worker, None)
+        order = self._busy.pop(worker, None)
         if worker in self._idle:
             self._idle.remove(worker)
         self._retire(worker)
-        if job is not None:
-            worker.gone.add_done_callback(lambda gone: _lose(job, gone.result()))
+        if order is not None:
+            worker.gone.add_done_callback(lambda gone: order.fail(WorkerLost(order.job.name, gone.result())))
         self._dispatch()
 
-    def _forget(self, job: Job) -> None:
+    def _forget(self, order: Order[object]) -> None:
         """Nobody waits for this job any more: it leaves the queue, or its worker is killed."""
-        self._waiting.pop(job, None)
-        worker = next((worker for worker, its in self._busy.items() if its is job), None)
+        self._waiting.pop(order, None)
+        worker = next((worker for worker, its in self._busy.items() if its is order), None)
         if worker is not None:
             self._end(worker, kill=True)
             self._dispatch()
@@ -304,13 +344,3 @@ def script() -> tuple[str, bool]:
         return spec.name, True
     path = getattr(main, "__file__", None)
     return (os.path.abspath(path), False) if isinstance(path, str) else ("", False)
-
-
-def _expire(job: Job, timeout_s: float) -> None:
-    if not job.future.done():
-        job.future.set_exception(CallTimeout(job.name, timeout_s))
-
-
-def _lose(job: Job, reason: str) -> None:
-    if not job.future.done():
-        job.future.set_exception(WorkerLost(job.name, reason))

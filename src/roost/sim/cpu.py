@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Final, TypeVar
-from typing import cast as typed
 
 from roost.errors import CallTimeout, Overloaded
 from roost.limits import CPU_JOBS_WAITING_MAX, CPU_PAYLOAD_BYTES_MAX
 from roost.runtime.clock import Clock
-from roost.runtime.cpu import RETRY_AFTER_S, Job, Packing
+from roost.runtime.cpu import RETRY_AFTER_S, Job, Order, Packing
 from roost.runtime.worker_main import Jobs, Place
 
 R = TypeVar("R")
@@ -45,8 +44,15 @@ class SimCpu:
         return self._workers
 
     async def run(self, function: Callable[..., R], args: tuple[object, ...] = (), timeout_s: float | None = None) -> R:
-        """Run a function when its time has passed: see `Cpu.run`."""
-        name, body = self._packing.pack(function, args)
+        """Run a function when its time has passed: see `Cpu.prepare` and `Cpu.perform`."""
+        return await self.perform(self.prepare(function, args), timeout_s)
+
+    def prepare(self, function: Callable[..., R], args: tuple[object, ...] = ()) -> Job[R]:
+        """A call that is ready to travel: see `Cpu.prepare`."""
+        return self._packing.pack(function, args)
+
+    async def perform(self, job: Job[R], timeout_s: float | None = None) -> R:
+        """Run a call when its time has passed: see `Cpu.perform`."""
         if self._waiting >= CPU_JOBS_WAITING_MAX:
             raise Overloaded("the queue of jobs for worker processes", RETRY_AFTER_S)
         try:
@@ -61,10 +67,10 @@ class SimCpu:
                 finally:
                     self._places.release()
         except TimeoutError:
-            raise CallTimeout(name, timeout_s or 0.0) from None
-        job = Job(name, body, asyncio.get_running_loop().create_future())
-        self._packing.settle(job, memoryview(b"".join(self._jobs.run(body))))
-        return typed("R", await job.future)
+            raise CallTimeout(job.name, timeout_s or 0.0) from None
+        order = Order(job)
+        self._packing.settle(order, memoryview(b"".join(self._jobs.run(job.body))))
+        return await order.future
 
     async def close(self) -> None:
         """Nothing to end: no process was started."""

@@ -11,6 +11,7 @@ from roost.otp import Scheduler
 from roost.runtime import Runtime
 from roost.runtime.net import TcpNet
 from roost.sim.clock import SimClock
+from roost.sim.cpu import SimCpu
 from roost.sim.entropy import SimEntropy
 from roost.sim.leak import LeakGuard
 from roost.sim.loop import DRAIN_ROUNDS_MAX, LIMIT_S, TURNS_TO_SETTLE, SimLoop, cancel, tasks, turns
@@ -44,7 +45,8 @@ def run(
     collecting = gc.isenabled()
     gc.disable()
     loop = SimLoop(seed, shuffle=shuffle, limit_s=limit_s)
-    Scheduler.adopt(loop, Runtime(SimClock(loop), SimEntropy(seed, "entropy"), TcpNet()))
+    clock = SimClock(loop)
+    Scheduler.adopt(loop, Runtime(clock, SimEntropy(seed, "entropy"), TcpNet(), cpu=SimCpu(clock)))
     try:
         with LeakGuard(loop.problems):
             try:

@@ -13,6 +13,7 @@
     │   ├── TooManyChildren     one more child than a supervisor may have
     │   ├── StartIgnored        a process whose init said that there is nothing to do
     │   ├── CallCycle           a call that would wait for itself
+    │   ├── NotOwner            a task that somebody else has started
     │   ├── BadMessage          bytes or a value that no declared message describes
     │   ├── TooLarge            something over a limit of roost.limits
     │   ├── Conflict            a key with concurrent values and no merge function
@@ -264,6 +265,19 @@ class CallCycle(Refusal):
 
     def __str__(self) -> str:
         return "a call that waits for itself: " + " -> ".join(self.path)
+
+
+class NotOwner(Refusal):
+    """A task that belongs to somebody else: only who has started it may await or end it."""
+
+    code: ClassVar[str] = "not_owner"
+
+    def __init__(self, task: str, owner: str) -> None:
+        super().__init__(task, owner)
+        self.task, self.owner = task, owner
+
+    def __str__(self) -> str:
+        return f"{self.task} belongs to {self.owner}"
 
 
 class BadMessage(Refusal):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from roost.otp import NoReply as NoReply
     from roost.otp import Request as Request
     from roost.otp import Stop as Stop
+    from roost.otp import Registry as Registry
+    from roost.otp import RegistryKey as RegistryKey
     from roost.otp import Supervisor as Supervisor
     from roost.otp import Timeout as Timeout
     from roost.otp import call as call
@@ -46,6 +48,8 @@ _HOME: Final = {
     "Request": "roost.otp",
     "Stop": "roost.otp",
     "Timeout": "roost.otp",
+    "Registry": "roost.otp",
+    "RegistryKey": "roost.otp",
     "Supervisor": "roost.otp",
     "call": "roost.otp",
     "cast": "roost.otp",

@@ -25,6 +25,8 @@ TIMER_S_MAX: Final = 10 * 366 * 86_400.0
 """The longest delay of a timer: ten years. What is longer is a date, or milliseconds, by mistake."""
 PERIOD_S_MIN: Final = 0.001
 """The shortest period of an interval."""
+REGISTRY_ENTRIES_MAX: Final = 1_000_000
+"""Entries of one registry."""
 REPORT_CHARS_MAX: Final = 2_000
 """Characters of one state, message or reason in a report."""
 ANCESTORS_SHOWN_MAX: Final = 32

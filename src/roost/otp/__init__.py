@@ -17,6 +17,7 @@ from roost.otp.outcome import Ignore, NoReply, Stop
 from roost.otp.process import Process
 from roost.otp.producer import Producer
 from roost.otp.producer_consumer import ProducerConsumer
+from roost.otp.registry import Entry, Registered, Registry, RegistryKey, Unregistered
 from roost.otp.remote import Transport, remote_handle
 from roost.otp.reply import Caller
 from roost.otp.request import Request
@@ -36,6 +37,7 @@ __all__ = [
     "Consumer",
     "Delivery",
     "Down",
+    "Entry",
     "Exit",
     "GenServer",
     "Ignore",
@@ -49,6 +51,9 @@ __all__ = [
     "Producer",
     "ProducerConsumer",
     "Reason",
+    "Registered",
+    "Registry",
+    "RegistryKey",
     "Request",
     "Restart",
     "Scheduler",
@@ -57,6 +62,7 @@ __all__ = [
     "Supervisor",
     "Timeout",
     "Transport",
+    "Unregistered",
     "Via",
     "call",
     "cast",

@@ -41,6 +41,20 @@ TREE_DEPTH_MAX: Final = 32
 """Generations of processes that a process tree lists."""
 TREE_PROCESSES_MAX: Final = 5_000
 """Processes that a process tree lists."""
+LONG_SCHEDULE_MS: Final = 100.0
+"""Milliseconds that a handler may keep the event loop to itself before it is reported, when nothing else is said."""
+MAILBOX_MARK: Final = 1_000
+"""Messages in one mailbox that are reported, when nothing else is said."""
+SWEEP_MAILBOXES_S: Final = 1.0
+"""How often the mailboxes of processes that are busy or suspended are looked at."""
+MONITORED_PER_SWEEP: Final = 1_000
+"""Processes that are looked at each time."""
+MONITORED_FUNCTIONS_MAX: Final = 1_000
+"""Functions for which it is counted how often they have blocked the loop."""
+STACK_FRAMES_MAX: Final = 30
+"""Calls in the stack of a handler that blocks the loop."""
+SUBSCRIBERS_MAX: Final = 100
+"""Subscribers of one system monitor."""
 
 # Stages
 STAGE_DEMAND: Final = 1_000

@@ -16,6 +16,7 @@ from roost.cluster.process_service import ProcessService
 from roost.cluster.ring import Placement, load_ring
 from roost.config import Config
 from roost.otp import Child, Down, Scheduler, Supervisor
+from roost.otp.system_monitor import SystemMonitor
 from roost.runtime import Runtime
 
 logger = logging.getLogger("roost.node")
@@ -99,6 +100,7 @@ class Node:
         """
         with self.entered():
             tree = [
+                SystemMonitor.child(),
                 Supervisor.child([*self._parts, self.operations.part()], id="parts"),
                 mesh(self.fabric),
                 Supervisor.child(self._children, id="children"),

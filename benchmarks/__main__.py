@@ -25,6 +25,7 @@ NAMES = (
     "process_start",
     "idle_process",
     "supervisor_restart",
+    "task_start",
     "isolation",
     "timers",
     "node_call",

@@ -159,7 +159,7 @@ class StateMachine(Generic[EventT]):
 
     Attributes:
         state: the current state. States are compared with `==`.
-        previous: the one before it; in the first state, itself.
+        previous: the one before it; itself in the first state, and when an event has repeated it.
     """
 
     __slots__ = (
@@ -254,6 +254,8 @@ class StateMachine(Generic[EventT]):
             self._queue.extendleft(reversed(self._postponed))
             self._postponed.clear()
             self._end(STATE, effects)
+        elif transition.repeat:
+            self.previous = self.state
         self._queue.extendleft(reversed(transition.events))
         self._collect(transition)
         return changes or transition.repeat

@@ -120,11 +120,13 @@ class Engine:
         machine = self.machine
         if not issubclass(state, machine):
             raise self.bad(f"{state.__name__} is not a subclass of {machine.__name__}")
-        for name in (*state.__calls__, *state.__casts__):
-            if name not in machine.__calls__ and name not in machine.__casts__:
-                raise self.bad(
-                    f"{state.__name__} declares {name}, which {machine.__name__}, whose handle it is, does not"
-                )
+        for mine, theirs in ((state.__calls__, machine.__calls__), (state.__casts__, machine.__casts__)):
+            for name, spec in mine.items():
+                declared = theirs.get(name)
+                if declared is None:
+                    raise self.bad(f"{spec!r} is not declared by {machine.__name__}, whose handle it would be on")
+                if (spec.kind == ASYNC) != (declared.kind == ASYNC):
+                    raise self.bad(f"{spec!r} and {declared!r} must both be async, or neither")
         machine.__states__[state] = None
 
     def set_timeout(self, key: core.Key, delay_s: float | EllipsisType | None, message: object, absolute: bool) -> None:
@@ -238,13 +240,11 @@ def declare_handlers(cls: type[StateMachine]) -> None:
             role = "info"
         else:
             continue
-        _check_kind(cls, name, member.function, handlers.get(name))
         handlers[name] = member.function
         member.function = _dispatching(member.function, name, name, role)
     for name, role in _MATCHING.items():
         function = vars(cls).get(name)
         if isinstance(function, FunctionType):
-            _check_kind(cls, name, function, handlers.get(name))
             scope = local_names(sys._getframe(2))
             handlers[name] = function if role == "info" else guarded(function, Accepted(function, scope), name)
             setattr(cls, name, _dispatching(function, name, HANDLERS.get(name, name), role))
@@ -254,14 +254,6 @@ def declare_handlers(cls: type[StateMachine]) -> None:
 
 
 _MATCHING: Final[Mapping[str, Role]] = {"handle_call": "call", "handle_cast": "cast", "handle_info": "info"}
-
-
-def _check_kind(cls: type, name: str, function: Handler, below: Handler | None) -> None:
-    kinds = ("def", "async def")
-    if below is not None:
-        kind, expected = (kinds[asyncio.iscoroutinefunction(one)] for one in (function, below))
-        if kind != expected:
-            raise TypeError(f"{cls.__name__}.{name} is {kind}, but {expected} in the machine: they must be the same")
 
 
 def _dispatching(function: Handler, name: str, face: str, role: Role) -> Handler:

@@ -115,7 +115,7 @@ class StateMachine(GenServer):
 
     @property
     def previous(self) -> object:
-        """Inside: the state before this one; in the first state, itself."""
+        """Inside: the state before this one; itself in the first state, and when a handler has said `repeat`."""
         return self._engine.core.previous
 
     def goto(self, state: object) -> None:

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from roost.otp import Exit as Exit
     from roost.otp import GenServer as GenServer
     from roost.otp import Ignore as Ignore
+    from roost.otp import NamedTimeout as NamedTimeout
     from roost.otp import NoReply as NoReply
+    from roost.otp import Postpone as Postpone
     from roost.otp import Request as Request
+    from roost.otp import StateMachine as StateMachine
+    from roost.otp import StateTimeout as StateTimeout
     from roost.otp import Stop as Stop
     from roost.otp import Registry as Registry
     from roost.otp import RegistryKey as RegistryKey
@@ -44,8 +48,12 @@ _HOME: Final = {
     "GenServer": "roost.otp",
     "Caller": "roost.otp",
     "Ignore": "roost.otp",
+    "NamedTimeout": "roost.otp",
     "NoReply": "roost.otp",
+    "Postpone": "roost.otp",
     "Request": "roost.otp",
+    "StateMachine": "roost.otp",
+    "StateTimeout": "roost.otp",
     "Stop": "roost.otp",
     "Timeout": "roost.otp",
     "Registry": "roost.otp",

@@ -22,6 +22,8 @@ from roost.otp.remote import Transport, remote_handle
 from roost.otp.reply import Caller
 from roost.otp.request import Request
 from roost.otp.scheduler import Scheduler
+from roost.otp.state_engine import Postpone
+from roost.otp.state_machine import NamedTimeout, StateMachine, StateTimeout
 from roost.otp.subscription import Delivery, Subscription
 from roost.otp.supervisor import Supervisor
 from roost.otp.ties import Down, Exit, Monitor, Reason
@@ -44,8 +46,10 @@ __all__ = [
     "Interval",
     "Monitor",
     "Name",
+    "NamedTimeout",
     "NoReply",
     "Overflow",
+    "Postpone",
     "Process",
     "ProcessTimer",
     "Producer",
@@ -57,6 +61,8 @@ __all__ = [
     "Request",
     "Restart",
     "Scheduler",
+    "StateMachine",
+    "StateTimeout",
     "Stop",
     "Subscription",
     "Supervisor",

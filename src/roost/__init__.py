@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from roost.live.channel import Channel as Channel
     from roost.live.channel import event as event
-    from roost.otp import Caller as Caller
     from roost.otp import Agent as Agent
+    from roost.otp import Caller as Caller
     from roost.otp import Child as Child
     from roost.otp import Down as Down
     from roost.otp import Exit as Exit
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from roost.otp import NamedTimeout as NamedTimeout
     from roost.otp import NoReply as NoReply
     from roost.otp import Postpone as Postpone
+    from roost.otp import Registry as Registry
+    from roost.otp import RegistryKey as RegistryKey
     from roost.otp import Request as Request
     from roost.otp import StateMachine as StateMachine
     from roost.otp import StateTimeout as StateTimeout
     from roost.otp import Stop as Stop
-    from roost.otp import Registry as Registry
-    from roost.otp import RegistryKey as RegistryKey
     from roost.otp import Supervisor as Supervisor
     from roost.otp import Timeout as Timeout
     from roost.otp import call as call

@@ -59,5 +59,10 @@ async def run(plan: Plan) -> list[Line]:
         originals = [[], []]
     return [
         line("idle_process", "nobody above them", bare, originals[0]),
-        line("idle_process_supervised", "children of one supervisor", supervised, originals[1]),
+        line(
+            "idle_process_supervised",
+            "children of one DynamicSupervisor (simple_one_for_one)",
+            supervised,
+            originals[1],
+        ),
     ]

@@ -16,7 +16,7 @@ from benchmarks.callers import Sample
 from benchmarks.local_call import Counter
 from benchmarks.queue_actor import QueueActor
 from benchmarks.standby import stand_by
-from roost.otp import Supervisor
+from roost.otp.dynamic_supervisor import DynamicSupervisor
 
 
 async def bare(count: int) -> object:
@@ -27,10 +27,11 @@ async def bare(count: int) -> object:
 
 
 async def supervised(count: int) -> object:
-    """Children of one supervisor, linked to it."""
-    supervisor = await Supervisor.start()
-    for number in range(count):
-        await supervisor.start_child(Counter.child(id=str(number)))
+    """Children of one supervisor, all by the same plan."""
+    supervisor = await DynamicSupervisor.start()
+    plan = Counter.child()
+    for _ in range(count):
+        await supervisor.start_child(plan)
     return supervisor
 
 

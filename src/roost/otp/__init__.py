@@ -4,10 +4,14 @@
 Only this floor makes asyncio tasks: others use a process with async handlers, or `self.activity`.
 """
 
+from roost.core.dispatch import BroadcastDispatcher, DemandDispatcher, Dispatcher, PartitionDispatcher
+from roost.core.outlet import Undelivered
 from roost.otp.agent import Agent
 from roost.otp.child import Child, ChildCounts, ChildState, Restart
 from roost.otp.consumer import Consumer
+from roost.otp.consumer_supervisor import ConsumerSupervisor
 from roost.otp.declare import CallSpec, call, cast, info
+from roost.otp.from_iterable import FromIterable
 from roost.otp.gen_server import GenServer, send
 from roost.otp.isolation import isolate
 from roost.otp.mailbox import Overflow
@@ -31,16 +35,21 @@ from roost.otp.timers import Interval, ProcessTimer, send_after
 
 __all__ = [
     "Agent",
+    "BroadcastDispatcher",
     "CallSpec",
     "Caller",
     "Child",
     "ChildCounts",
     "ChildState",
     "Consumer",
+    "ConsumerSupervisor",
     "Delivery",
+    "DemandDispatcher",
+    "Dispatcher",
     "Down",
     "Entry",
     "Exit",
+    "FromIterable",
     "GenServer",
     "Ignore",
     "Interval",
@@ -49,6 +58,7 @@ __all__ = [
     "NamedTimeout",
     "NoReply",
     "Overflow",
+    "PartitionDispatcher",
     "Postpone",
     "Process",
     "ProcessTimer",
@@ -68,6 +78,7 @@ __all__ = [
     "Supervisor",
     "Timeout",
     "Transport",
+    "Undelivered",
     "Unregistered",
     "Via",
     "call",

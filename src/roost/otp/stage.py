@@ -38,6 +38,8 @@ class Stage(GenServer):
     def __init_subclass__(cls, **kwargs: object) -> None:
         if cls.overflow != "refuse":
             raise ConfigError("overflow", f"{cls.__name__} is a stage: its mailbox cannot drop what other stages say")
+        if not cls.__module__.startswith("roost.") and "__handle_of__" not in vars(cls):
+            _check_names(cls)
         super().__init_subclass__(**kwargs)
 
     def handle_subscribe(self, subscription: Subscription) -> None:
@@ -45,6 +47,15 @@ class Stage(GenServer):
 
     def handle_cancel(self, subscription: Subscription, reason: Reason) -> None:
         """A subscription is over: the other side has ended, or has left; then the reason is "unsubscribed"."""
+
+
+def _check_names(cls: type[Stage]) -> None:
+    """See to it that a class of an application does not take a name that the machinery of stages needs."""
+    for base in cls.__mro__[1:]:
+        if base.__module__.startswith("roost.otp."):
+            for name in vars(base):
+                if name in vars(cls) and name.startswith("_") and not name.startswith("__"):
+                    raise ConfigError(name, f"{cls.__name__} defines it, but {base.__name__} needs this name itself")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import msgspec
 from roost.otp import Caller, NoReply, Process, Scheduler, Stop, call, cast, info, send
 from roost.otp.state_engine import Postpone
 from roost.otp.state_machine import StateMachine
+from roost.sim.loop import running_loop
 from tests.otp.state_programs import REST_TICKS, Answer, Line, Program, Seen, Setting, Trace, trace
 
 
@@ -273,22 +274,22 @@ class Sleeper(Actor):
 async def perform(program: Program, kind: type[Actor]) -> Trace:
     """Run one program on a new machine of the current scheduler, at the time 0 of its clock."""
     scheduler = Scheduler.current()
-    clock = scheduler.runtime.clock
+    now = running_loop().time
     record, answers = Record(), list[Answer]()
     seen = record.seen
     actor = await kind.start(program, record)
-    actor.down().add_done_callback(lambda _: seen.append(Seen(clock.now(), "down", 0, 0)))
+    actor.down().add_done_callback(lambda _: seen.append(Seen(now(), "down", 0, 0)))
     process = actor._process
     for moment in program.script:
-        if clock.now() < moment.at:
-            await clock.sleep(moment.at - clock.now())
+        if now() < moment.at:
+            await asyncio.sleep(moment.at - now())
         if moment.kind == "call":
             ask(process, moment.event, answers)
         elif moment.kind == "cast":
             process.tell(process.casts["tell"], (moment.event,), {})
         else:
             send(actor, Poke(moment.event))
-    await clock.sleep(REST_TICKS - clock.now())
+    await asyncio.sleep(REST_TICKS - now())
     actor.exit("kill")
     return trace([one for one in seen if one.at < REST_TICKS], [one for one in answers if one.at < REST_TICKS])
 

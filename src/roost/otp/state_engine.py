@@ -221,6 +221,7 @@ class Engine:
 
 
 def show(state: object) -> str:
+    """A state as text: the name of its class, or its value."""
     return state.__name__ if isinstance(state, type) else str(state)
 
 

@@ -231,12 +231,11 @@ class StateMachine(GenServer):
     def show_state(self) -> object:
         """What reports show: the name of the state, what is postponed, which timeouts run, and the attributes."""
         machine = self._engine.core
-        attributes = {name: value for name, value in read_state(self).items() if name != "_engine"}
         return {
             "state": show(machine.state),
             "postponed": machine.postponed,
             "timeouts": [key if isinstance(key, str) else key[0] for key in machine.timeouts],
-            **attributes,
+            **read_state(self),
         }
 
     @classmethod
@@ -256,3 +255,7 @@ class StateMachine(GenServer):
         server._engine = engine = Engine(server)
         process._put(BEGIN, (engine,))
         return server, handle
+
+
+# The engine is no part of the state. Whatever reads or writes the state of a process looks for its slots here.
+del StateMachine.__slots__

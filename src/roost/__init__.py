@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from roost.live.channel import Channel as Channel
     from roost.live.channel import event as event
     from roost.otp import Agent as Agent
+    from roost.otp import Application as Application
     from roost.otp import Caller as Caller
     from roost.otp import Child as Child
     from roost.otp import Down as Down
+    from roost.otp import DynamicSupervisor as DynamicSupervisor
     from roost.otp import Exit as Exit
     from roost.otp import GenServer as GenServer
     from roost.otp import Ignore as Ignore
     from roost.otp import NamedTimeout as NamedTimeout
     from roost.otp import NoReply as NoReply
+    from roost.otp import PartitionSupervisor as PartitionSupervisor
     from roost.otp import Postpone as Postpone
     from roost.otp import Registry as Registry
     from roost.otp import RegistryKey as RegistryKey
@@ -44,12 +47,15 @@ _HOME: Final = {
     "Agent": "roost.otp",
     "Child": "roost.otp",
     "Down": "roost.otp",
+    "DynamicSupervisor": "roost.otp",
     "Exit": "roost.otp",
     "GenServer": "roost.otp",
+    "Application": "roost.otp",
     "Caller": "roost.otp",
     "Ignore": "roost.otp",
     "NamedTimeout": "roost.otp",
     "NoReply": "roost.otp",
+    "PartitionSupervisor": "roost.otp",
     "Postpone": "roost.otp",
     "Request": "roost.otp",
     "StateMachine": "roost.otp",

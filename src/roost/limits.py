@@ -15,6 +15,10 @@ NAME_BYTES_MAX: Final = 255
 """A registered name, a node name, a cluster name, a bucket name."""
 SHUTDOWN_S: Final = 5.0
 """How long a child may take to stop before it is killed."""
+APPLICATION_STOP_S: Final = 8.0
+"""How long an application may take to stop before what is left of it is killed: less than the 10 s of container hosts."""
+PARTITIONS: Final = 8
+"""Processes of a PartitionSupervisor when nothing else is said."""
 STATE_POSTPONED_MAX: Final = 10_000
 """Events that one state machine has postponed; the caller of one more gets Overloaded."""
 STATE_INSERTED_MAX: Final = 10_000
@@ -55,6 +59,8 @@ STACK_FRAMES_MAX: Final = 30
 """Calls in the stack of a handler that blocks the loop."""
 SUBSCRIBERS_MAX: Final = 100
 """Subscribers of one system monitor."""
+TRACERS_MAX: Final = 16
+"""Tracers of one process."""
 
 # Stages
 STAGE_DEMAND: Final = 1_000

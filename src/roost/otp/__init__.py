@@ -7,10 +7,12 @@ Only this floor makes asyncio tasks: others use a process with async handlers, o
 from roost.core.dispatch import BroadcastDispatcher, DemandDispatcher, Dispatcher, PartitionDispatcher
 from roost.core.outlet import Undelivered
 from roost.otp.agent import Agent
+from roost.otp.application import Application
 from roost.otp.child import Child, ChildCounts, ChildState, Restart
 from roost.otp.consumer import Consumer
 from roost.otp.consumer_supervisor import ConsumerSupervisor
 from roost.otp.declare import CallSpec, call, cast, info
+from roost.otp.dynamic_supervisor import DynamicSupervisor
 from roost.otp.from_iterable import FromIterable
 from roost.otp.gen_server import GenServer, send
 from roost.otp.isolation import isolate
@@ -18,6 +20,7 @@ from roost.otp.mailbox import Overflow
 from roost.otp.modes import Timeout
 from roost.otp.name import Name, Via
 from roost.otp.outcome import Ignore, NoReply, Stop
+from roost.otp.partition_supervisor import PartitionSupervisor
 from roost.otp.process import Process
 from roost.otp.producer import Producer
 from roost.otp.producer_consumer import ProducerConsumer
@@ -35,6 +38,7 @@ from roost.otp.timers import Interval, ProcessTimer, send_after
 
 __all__ = [
     "Agent",
+    "Application",
     "BroadcastDispatcher",
     "CallSpec",
     "Caller",
@@ -47,6 +51,7 @@ __all__ = [
     "DemandDispatcher",
     "Dispatcher",
     "Down",
+    "DynamicSupervisor",
     "Entry",
     "Exit",
     "FromIterable",
@@ -59,6 +64,7 @@ __all__ = [
     "NoReply",
     "Overflow",
     "PartitionDispatcher",
+    "PartitionSupervisor",
     "Postpone",
     "Process",
     "ProcessTimer",

@@ -40,12 +40,14 @@ _AUTO_SHUTDOWNS: Final = get_args(AutoShutdown)
 class Kept(Line):
     """One child as its supervisor keeps it."""
 
-    __slots__ = ("child", "extra", "pause", "process")
+    __slots__ = ("child", "extra", "last", "pause", "process")
 
     def __init__(self, child: Child, id: str, calm_s: float, extra: tuple[object, ...] = ()) -> None:
         super().__init__(id, child.restart, child.significant, calm_s)
         self.child, self.extra = child, extra
         self.process: Process | None = None
+        self.last: Process | None = None
+        """The process that has ended, while the child waits for its restart."""
         self.pause = 0
 
     def show(self) -> ChildState:
@@ -145,6 +147,15 @@ class Keeper(GenServer):
 
     # One child
 
+    def check(self, child: Child) -> None:
+        """See whether this supervisor may have such a child.
+
+        Raises:
+            ConfigError: when it is significant and this supervisor never shuts down by itself.
+        """
+        if child.significant and self._plan.auto_shutdown == "never":
+            raise ConfigError("significant", f"auto_shutdown is 'never', so {child.id!r} cannot be")
+
     async def start_one(self, kept: Kept) -> GenServer:
         """Start a child. It is linked with this supervisor from then on, whatever its plan does.
 
@@ -222,7 +233,7 @@ class Keeper(GenServer):
     async def _child_ended(self, exit: Exit) -> None:
         kept = self._kept.pop(exit.process._process, None)
         if kept is not None:  # else it was stopped on purpose, or linked for another reason
-            kept.process = None
+            kept.process, kept.last = None, kept.process
             await self._follow(self._plan.ended(kept, is_clean(exit.reason), *self._dice()))
 
     @info

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
+from typing import cast as typed
 
 from roost.core.supervision import STOPPED, AutoShutdown, Strategy
 from roost.errors import (
@@ -18,6 +20,8 @@ from roost.otp.child import Child
 from roost.otp.declare import call
 from roost.otp.gen_server import GenServer
 from roost.otp.keeper import Keeper, Kept, why
+
+ServerT = TypeVar("ServerT", bound=GenServer)
 
 
 class Supervisor(Keeper):
@@ -55,7 +59,7 @@ class Supervisor(Keeper):
         """
         self.set_up(strategy, max_restarts, within_s, auto_shutdown)
         for child in children:
-            self._check(child)
+            self.check(child)
             if child.id in self._plan.lines:
                 raise ConfigError("children", f"there are two children with the id {child.id!r}")
             self._plan.add(self._keep(child))
@@ -69,7 +73,7 @@ class Supervisor(Keeper):
                 raise StartFailed(str(self._process), f"its child {kept.id!r}: {why(error)}") from error
 
     @call
-    async def start_child(self, child: Child) -> GenServer:
+    async def start_child(self, child: Child[ServerT]) -> ServerT:
         """Start one more child, behind the others, and keep it running from now on.
 
         Raises:
@@ -78,13 +82,13 @@ class Supervisor(Keeper):
             ChildNotStarted: when it did not start; it is not kept.
             StartIgnored: when it had nothing to do; it is kept, unless it is temporary, and can be restarted.
         """
-        self._check(child)
+        self.check(child)
         if child.id in self._plan.lines:
             raise ChildExists(child.id, self._plan.lines[child.id].state)
         kept = self._keep(child)
         self._plan.add(kept)
         try:
-            return await self._start(kept)
+            return typed("ServerT", await self._start(kept))
         except ChildNotStarted:
             self._plan.remove(kept)
             raise
@@ -124,10 +128,6 @@ class Supervisor(Keeper):
             ChildNotStopped: when it runs, or waits for its restart.
         """
         self._plan.remove(self._stopped(id))
-
-    def _check(self, child: Child) -> None:
-        if child.significant and self._plan.auto_shutdown == "never":
-            raise ConfigError("significant", f"auto_shutdown is 'never', so {child.id!r} cannot be")
 
     def _keep(self, child: Child) -> Kept:
         return Kept(child, child.id, self._plan.intensity.within_s)

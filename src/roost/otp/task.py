@@ -7,24 +7,27 @@ coroutine's asyncio task. It does not outlive its owner, and only the owner may 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable
 from typing import ClassVar, Generic, Literal, Never, ParamSpec, TypeVar, TypeVarTuple, overload
 from typing import cast as typed
 
 import msgspec
 
-from roost.errors import CallTimeout, NotOwner, ProcessDown, RoostError
+from roost.errors import CallTimeout, NotOwner
 from roost.limits import CALL_TIMEOUT_S, SHUTDOWN_S
 from roost.otp.child import Child, Restart
-from roost.otp.display import explain
+from roost.otp.household import Household
 from roost.otp.process import Process
 from roost.otp.scheduler import Scheduler
-from roost.otp.task_process import Exited, Ok, TaskProcess, Work, follow, launch, link, starter
+from roost.otp.task_process import Exited, Ok, TaskProcess, Work, follow, launch, link, starter, unlink
+from roost.otp.task_stream import TaskStream
+from roost.otp.task_wait import settled, value_of
 from roost.otp.ties import Down, Monitor
 from roost.runtime.clock import Timer
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 OnTimeout = Literal["nothing", "ignore", "kill_task"]
@@ -95,6 +98,7 @@ class Task(Generic[R]):
             if self._owner is not None:
                 self._owner.add(self)
         elif linked:
+            work.linked = owner
             follow(owner, self._process)
             link(owner, self._process)
 
@@ -166,7 +170,7 @@ class Task(Generic[R]):
         id: str | None = None,
         restart: Restart = "temporary",
         shutdown_s: float | None = SHUTDOWN_S,
-    ) -> Child:
+    ) -> Child[TaskProcess]:
         """How a supervisor starts a task: `function(*args)`.
 
         Args:
@@ -182,6 +186,61 @@ class Task(Generic[R]):
             return await TaskProcess.start_link(Work[object](function, label, answers=False), args, {})
 
         return Child(id or label, start, restart, shutdown_s)
+
+    @overload
+    @staticmethod
+    def async_stream(
+        function: Callable[[T], Coroutine[object, Never, R]],
+        items: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        max_concurrency: int | None = None,
+        ordered: bool = True,
+        timeout_s: float | None = CALL_TIMEOUT_S,
+        on_timeout: Literal["exit", "kill_task"] = "exit",
+    ) -> TaskStream[T, R]: ...
+    @overload
+    @staticmethod
+    def async_stream(
+        function: Callable[[T], R],
+        items: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        max_concurrency: int | None = None,
+        ordered: bool = True,
+        timeout_s: float | None = CALL_TIMEOUT_S,
+        on_timeout: Literal["exit", "kill_task"] = "exit",
+    ) -> TaskStream[T, R]: ...
+    @staticmethod
+    def async_stream(
+        function: Callable[[T], Coroutine[object, Never, R] | R],
+        items: Iterable[T] | AsyncIterable[T],
+        /,
+        *,
+        max_concurrency: int | None = None,
+        ordered: bool = True,
+        timeout_s: float | None = CALL_TIMEOUT_S,
+        on_timeout: Literal["exit", "kill_task"] = "exit",
+    ) -> TaskStream[T, R]:
+        """The outcomes of `function(item)` for each item, several at a time: `async for outcome in ...`.
+
+        Args:
+            function: a `def` or an `async def`; one task, as by `async_`, for each item.
+            items: what to do it for: any iterable or async iterable, even an endless one.
+            max_concurrency: tasks at the same time; the number of cores when None.
+            ordered: whether outcomes come in the order of the items, or as the tasks end.
+            timeout_s: seconds for each; None lets it run.
+            on_timeout: "exit" ends the stream with CallTimeout, "kill_task" yields Exited("timeout", item).
+
+        Raises:
+            ConfigError: when a setting makes no sense.
+        """
+        label = label_of(function)
+
+        def start(item: T) -> Task[R]:
+            return Task(Work(function, label, answers=True), (item,), {}, linked=True, timeout_s=None)
+
+        return TaskStream(start, items, max_concurrency, ordered, timeout_s, on_timeout)
 
     # The outcome
 
@@ -400,9 +459,8 @@ class Task(Generic[R]):
         owner, process = self._owner, self._process
         if isinstance(owner, Household):
             owner.remove(self)
-        elif owner is not None and owner.ties is not None and process.ties is not None:
-            owner.ties.links.pop(process, None)
-            process.ties.links.pop(owner, None)
+        elif owner is not None and process.ties is not None:
+            unlink(owner, process)
             for monitor in [monitor for monitor in process.ties.monitoring if monitor.target is owner]:
                 monitor.cancel()
 
@@ -422,96 +480,6 @@ class Task(Generic[R]):
             raise NotOwner(str(self), "nobody: it was told to ignore its outcome")
         if current is not owner:
             raise NotOwner(str(self), "a plain coroutine" if owner is None else str(owner))
-
-
-class Household:
-    """The tasks of a plain coroutine: they are ended when its asyncio task has."""
-
-    __slots__ = ("_head", "_tasks")
-
-    _by_head: ClassVar[dict[asyncio.Task[object], Household]] = {}
-
-    def __init__(self, head: asyncio.Task[object]) -> None:
-        self._head = head
-        self._tasks: dict[Task[object], None] = {}
-
-    @classmethod
-    def of_current_task(cls) -> Household | None:
-        """That of the running coroutine; None in a callback of the loop, which belongs to nobody."""
-        head = asyncio.current_task()
-        if head is None:
-            return None
-        found = cls._by_head.get(head)
-        if found is None:
-            found = cls._by_head[head] = cls(head)
-            head.add_done_callback(found._head_done)
-        return found
-
-    def add(self, task: Task[R]) -> None:
-        """It belongs to this coroutine."""
-        self._tasks[typed("Task[object]", task)] = None
-
-    def remove(self, task: Task[R]) -> None:
-        """It belongs to nobody, or is no more."""
-        self._tasks.pop(typed("Task[object]", task), None)
-
-    def _head_done(self, head: asyncio.Task[object]) -> None:
-        del self._by_head[head]
-        for task in [*self._tasks]:
-            task.end()
-
-
-async def settled(
-    tasks: Iterable[Task[R]],
-    enough: Callable[[], bool],
-    timeout_s: float | None,
-    caller: Process | None = None,
-) -> None:
-    """Wait until all of `tasks` have ended, or `enough()` is true after the end of one, or the time is up.
-
-    Args:
-        tasks: whose ends.
-        enough: looked at after each.
-        timeout_s: seconds; None waits for ever.
-        caller: the process that cannot go on meanwhile, when it waits for a single task.
-    """
-    running = [task for task in tasks if not task.done()]
-    if not running:
-        return
-    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    left = len(running)
-
-    def one_ended() -> None:
-        nonlocal left
-        left -= 1
-        if (left == 0 or enough()) and not future.done():
-            future.set_result(None)
-
-    for task in running:
-        task.on_end(one_ended)
-    if caller is not None:
-        caller.wait_for(future, running[0]._process)
-    timer: Timer | None = None
-    if timeout_s is not None:
-        clock = running[0]._process.scheduler.runtime.clock
-        timer = clock.call_later(timeout_s, lambda: None if future.done() else future.set_result(None))
-    try:
-        await future
-    finally:
-        if timer is not None:
-            timer.cancel()
-        for task in running:
-            task.off_end(one_ended)
-
-
-def value_of(task: Task[R], outcome: Ok[R] | Exited) -> R:
-    """The value of an outcome. Raises what `await` of a failed task raises."""
-    if isinstance(outcome, Ok):
-        return outcome.value
-    reason = outcome.reason
-    if isinstance(reason, RoostError):
-        raise reason
-    raise ProcessDown(str(task), explain(reason)) from (reason if isinstance(reason, BaseException) else None)
 
 
 def label_of(function: Callable[..., object]) -> str:

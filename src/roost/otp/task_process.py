@@ -49,11 +49,13 @@ class Work(Generic[R]):
         answers: whether somebody awaits the outcome. A Refusal is then an answer, and no crash.
     """
 
-    __slots__ = ("answers", "context", "function", "label", "outcome")
+    __slots__ = ("answers", "context", "function", "label", "linked", "outcome")
 
     def __init__(self, function: Callable[..., object], label: str, *, answers: bool) -> None:
         self.function, self.label, self.answers = function, label, answers
         self.outcome: Ok[R] | Exited | None = None
+        self.linked: Process | None = None
+        """The owner, when that is a process that the task is linked to."""
         # As asyncio does: whoever logs a request id finds it in the tasks of the request, too.
         self.context: list[tuple[ContextVar[object], object]] = [
             (variable, value) for variable, value in copy_context().items() if not variable.name.startswith("roost")
@@ -96,8 +98,8 @@ class TaskProcess(GenServer):
             else:
                 crash(process, error, display_call(work.function, self._args, self._kwargs))
                 return
-        if work.answers:
-            unlink_all(process)  # the outcome is its news; that the process ends too is none
+        if work.linked is not None:
+            unlink(process, work.linked)  # he gets the outcome; that the process ends too is no news
         self.exit("normal")
 
 
@@ -129,13 +131,11 @@ def link(one: Process, other: Process) -> None:
     one.tied.links[other] = other.tied.links[one] = None
 
 
-def unlink_all(process: Process) -> None:
-    """Untie a process from all that it is linked with."""
-    if process.ties is not None:
-        for other in [*process.ties.links]:
-            process.ties.links.pop(other, None)
-            if other.ties is not None:
-                other.ties.links.pop(process, None)
+def unlink(one: Process, other: Process) -> None:
+    """Untie what `link` has tied."""
+    for mine, theirs in ((one, other), (other, one)):
+        if mine.ties is not None:
+            mine.ties.links.pop(theirs, None)
 
 
 def follow(target: Process, process: Process) -> None:

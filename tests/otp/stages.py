@@ -17,6 +17,7 @@ from roost.otp.producer_consumer import ProducerConsumer
 from roost.otp.stage import Stage
 from roost.otp.subscription import Subscription
 from roost.otp.ties import Reason
+from roost.sim import turns
 
 
 class Numbers(Producer[int]):
@@ -192,7 +193,7 @@ class SlowEater(Eater):
 
     async def handle_events(self, events: list[int]) -> None:
         """Take a while, then remember."""
-        await self.scheduler.runtime.clock.sleep(1.0)
+        await asyncio.sleep(1.0)
         super().handle_events(events)
 
 
@@ -220,7 +221,6 @@ class Refuser(Consumer[int]):
         raise Refusal("no")
 
 
-async def settle() -> None:
-    """Let everything that is on its way arrive."""
-    for _ in range(50):
-        await asyncio.sleep(0)
+async def arrive() -> None:
+    """Let everything that is on its way arrive; no time passes."""
+    await turns(50)

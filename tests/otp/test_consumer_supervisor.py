@@ -11,7 +11,8 @@ from roost.errors import ConfigError
 from roost.otp import Child, GenServer, Ignore, Restart
 from roost.otp.consumer_supervisor import ConsumerSupervisor
 from roost.otp.from_iterable import FromIterable
-from tests.otp.stages import Mute, Numbers, settle
+from roost.sim import turns
+from tests.otp.stages import Mute, Numbers
 
 
 class Desk:
@@ -163,7 +164,7 @@ async def test_what_child_to_start_must_be_said() -> None:
     vague = await Vague.start(numbers)
     numbers.say([1])
     assert "does not define it" in str((await vague.down()).reason)
-    await settle()
+    await turns(50)
     await numbers.stop()
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from roost.errors import ConfigError, StartFailed
 from roost.otp.from_iterable import FromIterable
-from tests.otp.stages import Eater, Log, Options, SlowEater, settle
+from roost.sim import turns
+from tests.otp.stages import Eater, Log, Options, SlowEater
 
 
 async def test_items_are_taken_when_they_are_asked_for() -> None:
@@ -27,7 +28,7 @@ async def test_items_are_taken_when_they_are_asked_for() -> None:
     assert taken == []
     eater = await Eater.start(log, "a", source, Options(max_demand=8, manual=True))
     await eater.want(5)
-    await settle()
+    await turns(50)
     assert log.all() == taken == [0, 1, 2, 3, 4]
     await eater.stop()
     await source.stop()
@@ -108,7 +109,7 @@ async def test_an_async_generator_is_closed_with_its_producer() -> None:
     source = await FromIterable.start(forever())
     eater = await Eater.start(log, "a", source, Options(max_demand=4, manual=True, cancel="temporary"))
     await eater.want(2)
-    await settle()
+    await turns(50)
     await source.stop()
     assert closed.is_set()
     await eater.stop()

@@ -12,6 +12,7 @@ from roost.errors import ConfigError, NoSuchProcess, StageFailed, StartFailed
 from roost.otp import Supervisor, call
 from roost.otp.consumer import Consumer
 from roost.otp.producer import Producer
+from roost.sim import turns
 from tests.otp.stages import (
     Broadcaster,
     Eater,
@@ -23,7 +24,7 @@ from tests.otp.stages import (
     SlowEater,
     Sorter,
     Times,
-    settle,
+    arrive,
 )
 
 TEN = Options(max_demand=10)
@@ -49,10 +50,10 @@ async def test_it_is_asked_again_when_half_is_handled() -> None:
     log = Log()
     eater = await Eater.start(log, "a", numbers, TEN)
     numbers.say([1, 2, 3, 4])
-    await settle()
+    await arrive()
     assert await numbers.demands() == [10]
     numbers.say([5])
-    await settle()
+    await arrive()
     assert await numbers.demands() == [10, 5]
     counts = await numbers.counts()
     assert (counts.emitted, counts.acknowledged, counts.in_flight, counts.demand) == (5, 5, 0, 10)
@@ -97,7 +98,7 @@ async def test_what_nobody_asks_for_waits_and_the_oldest_is_dropped_and_reported
     assert await numbers.undelivered() == [("buffer_full", (0, 1, 2))]
     assert (await numbers.counts()).dropped == 3
     eater = await Eater.start(log, "a", numbers, TEN)
-    await settle()
+    await arrive()
     assert log.all() == [3, 4, 5, 6, 7]
     await eater.stop()
     await numbers.stop()
@@ -132,7 +133,7 @@ async def test_demand_waits_until_it_is_let_through() -> None:
     log = Log()
     numbers = await Later.start(0, 3)
     eater = await Eater.start(log, "a", numbers, TEN)
-    await settle()
+    await arrive()
     assert log.all() == []
     numbers.demand("forward")
     await eater.down()
@@ -146,7 +147,7 @@ async def test_an_async_source_is_asked_once_at_a_time() -> None:
 
         async def handle_demand(self, demand: int) -> list[int]:
             self.page += 1
-            await asyncio.sleep(0)
+            await turns(1)
             if self.page == 3:
                 self.finish()
             return [100 * self.page + number for number in range(min(demand, 3))]
@@ -162,13 +163,13 @@ async def test_by_hand_nothing_comes_unasked() -> None:
     log = Log()
     numbers = await Numbers.start()
     eater = await Eater.start(log, "a", numbers, Options(max_demand=10, manual=True))
-    await settle()
+    await arrive()
     assert log.all() == []
     assert await eater.want(3) == 3
-    await settle()
+    await arrive()
     assert log.all() == [0, 1, 2]
     assert await eater.want(50) == 10
-    await settle()
+    await arrive()
     assert len(log.all()) == 13
     await eater.stop()
     await numbers.stop()
@@ -182,15 +183,15 @@ async def test_a_consumer_subscribes_later_and_leaves() -> None:
     with pytest.raises(NoSuchProcess):
         await eater.subscribe("nobody")
     numbers.say([1, 2])
-    await settle()
+    await arrive()
     await eater.unsubscribe(subscription)
     await eater.unsubscribe(subscription)
     numbers.say([3])
-    await settle()
+    await arrive()
     assert log.all() == [1, 2]
     assert await eater.cancels() == await numbers.cancels() == ["unsubscribed"]
     eater.subscribe_soon("numbers")
-    await settle()
+    await arrive()
     assert log.all() == [1, 2, 3]
     await eater.stop()
     await numbers.stop()
@@ -206,7 +207,7 @@ async def test_what_a_leaving_consumer_has_not_begun_goes_to_another() -> None:
     going = slow.go()
     quick = await Eater.start(log, "quick", numbers, TEN)
     await going
-    await settle()
+    await arrive()
     assert log.batches == [("slow", (1,), False), *(("quick", (number,), False) for number in (2, 3, 4))]
     await slow.stop()
     await quick.stop()
@@ -224,9 +225,9 @@ async def test_one_that_leaves_while_it_handles_events_has_handled_them() -> Non
     numbers = await Mute.start()
     taster = await Taster.start(log, "taster", numbers, TEN)
     numbers.say(list(range(8)))
-    await settle()
+    await arrive()
     eater = await Eater.start(log, "eater", numbers, TEN)
-    await settle()
+    await arrive()
     assert log.batches == [("taster", (0, 1, 2, 3, 4), False), ("eater", (5, 6, 7), False)]
     for stage in (taster, eater, numbers):
         await stage.stop()
@@ -260,7 +261,7 @@ async def test_which_ends_of_the_producer_end_the_consumer(cancel: str, reason: 
     numbers = await Mute.start()
     eater = await Eater.start(Log(), "a", numbers, Options(cancel=cancel))
     await numbers.stop(reason)
-    await settle()
+    await arrive()
     assert eater.is_alive() == lives
     if lives:
         assert await eater.cancels() == [reason]
@@ -271,7 +272,7 @@ async def test_events_that_have_arrived_are_handled_before_the_end_of_their_prod
     log = Log()
     numbers = await Numbers.start(0, None, 7)
     eater = await Eater.start(log, "a", numbers, TEN)
-    await asyncio.sleep(0)
+    await turns(1)
     down = eater.down()
     numbers.exit("kill")
     assert (await down).reason == "killed"
@@ -285,7 +286,7 @@ async def test_a_crash_gives_what_was_under_way_to_another(caplog: pytest.LogCap
     numbers.say([1, 2, 3, 4])
     await weak.down()
     strong = await Eater.start(log, "strong", numbers, TEN)
-    await settle()
+    await arrive()
     assert log.batches == [
         ("weak", (1, 2), False),
         ("strong", (3,), True),
@@ -322,7 +323,7 @@ async def test_a_subscription_that_wants_reports_gets_no_event_twice() -> None:
     numbers.say([1, 2, 3, 4, 5])
     await weak.down()
     strong = await Eater.start(log, "strong", numbers, options)
-    await settle()
+    await arrive()
     assert log.all() == [1, 2, 5]
     assert await numbers.undelivered() == [("crash", (3, 4))]
     await strong.stop()
@@ -344,10 +345,10 @@ async def test_a_broadcast_reaches_everybody_at_the_pace_of_the_slowest() -> Non
     a = await Eater.start(log, "a", speaker, Options(max_demand=4))
     b = await Eater.start(log, "b", speaker, Options(max_demand=2, manual=True), None, lambda event: event % 2 == 1)
     speaker.say([1, 2, 3])
-    await settle()
+    await arrive()
     assert log.all() == []
     await b.want(2)
-    await settle()
+    await arrive()
     assert (log.of("a"), log.of("b")) == ([1, 2, 3], [1, 3])
     for eater in (a, b):
         await eater.stop()
@@ -363,7 +364,7 @@ async def test_a_named_listener_of_a_broadcast_gets_again_what_it_missed() -> No
     await weak.down()
     await nameless.down()
     again = await Eater.start(log, "a", speaker, TEN, name="a")
-    await settle()
+    await arrive()
     assert log.batches == [("a", (1,), True), ("a", (2,), True), ("a", (3,), False)]
     assert await speaker.undelivered() == [("absent", (1, 2)), ("absent", (3,))]
     await again.stop()
@@ -394,7 +395,7 @@ async def test_partitions_have_one_consumer_each() -> None:
     late = await Eater.start(log, "late", sorter, Options(partition=2))
     assert isinstance((await late.down()).reason, ConfigError)
     sorter.say([10, 11, 20, 19, 13, 23, 21, 30])
-    await settle()
+    await arrive()
     assert [log.of(str(number)) for number in range(4)] == [[10, 20, 30], [11, 21], [], [13, 23]]
     assert (await sorter.counts()).discarded == 1
     sorter.say([15])
@@ -419,16 +420,16 @@ async def test_a_stage_in_the_middle_holds_no_more_than_is_asked_of_it() -> None
     numbers = await Numbers.start()
     times = await Times.start(numbers, 1, 3)
     eater = await Eater.start(log, "a", times, Options(max_demand=6, manual=True))
-    await settle()
+    await arrive()
     assert (await times.counts()).emitted == 0
     await eater.want(6)
-    await settle()
+    await arrive()
     counts = await times.counts()
     assert (counts.emitted, counts.buffered) == (15, 9), "the five events of one batch, three times each"
     assert (await numbers.counts()).acknowledged == 0
     for _ in range(2):
         await eater.want(6)
-        await settle()
+        await arrive()
     assert (await numbers.counts()).acknowledged == 5, "it is acknowledged when all that was made of it is"
     for stage in (eater, times, numbers):
         await stage.stop()
@@ -475,7 +476,7 @@ async def test_consumers_that_ask_unequally_are_warned_of(caplog: pytest.LogCapt
     numbers = await Mute.start()
     a = await Eater.start(Log(), "a", numbers, Options(max_demand=10))
     b = await Eater.start(Log(), "b", numbers, Options(max_demand=20))
-    await settle()
+    await arrive()
     assert "max_demand=20 beside max_demand=10" in caplog.text
     for stage in (a, b, numbers):
         await stage.stop()
@@ -513,7 +514,7 @@ async def test_what_is_sent_cannot_be_changed_from_the_other_side() -> None:
     assert await basket.say() == [1, 2]
     await first.down()
     second = await Changer.start(basket)
-    await settle()
+    await arrive()
     assert seen == [[1], [1]]
     await second.stop()
     await basket.stop()

@@ -17,7 +17,7 @@ from typing import cast as typed
 import msgspec
 
 from roost.errors import BadMessage
-from roost.otp.isolation import ATOMS, isolate
+from roost.otp.isolation import ATOMS, isolate, isolate_all
 from roost.otp.reply import Reply
 
 if TYPE_CHECKING:
@@ -65,6 +65,10 @@ class Spec:
 
     def __repr__(self) -> str:
         return f"{self.owner}.{self.name}"
+
+    def argument(self, at: int) -> str:
+        """What a positional argument is called in an error; the first is at 0."""
+        return f"argument {at + 1} of {self!r}"
 
     @property
     def queued(self) -> Spec:
@@ -257,13 +261,9 @@ def isolate_arguments(
     spec: Spec, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     """The arguments as the other process may have them. Raises NotSendable."""
-    for value in args:
-        if type(value) not in ATOMS:
-            args = tuple([isolate(value, f"argument {number} of {spec!r}") for number, value in enumerate(args, 1)])
-            break
     if kwargs:
         kwargs = {name: isolate(value, f"argument {name!r} of {spec!r}") for name, value in kwargs.items()}
-    return args, kwargs
+    return isolate_all(args, spec.argument) if args else args, kwargs
 
 
 def _inline_call(spec: Spec) -> object:
@@ -272,7 +272,7 @@ def _inline_call(spec: Spec) -> object:
     The budget of the scheduler bounds how many such calls run between two turns of the loop. While a handler runs
     the budget reads -1, so whatever it sends is queued: inline calls never nest.
     """
-    function = spec.function
+    function, reply_of = spec.function, f"reply of {spec!r}"
 
     def method(self: GenServer, *args: object, **kwargs: object) -> Awaitable[object]:
         process = self._process
@@ -292,7 +292,7 @@ def _inline_call(spec: Spec) -> object:
                     scheduler.running = process
                     value = function(process.server, *args, **kwargs)
                     if type(value) not in ATOMS:
-                        value = isolate(value, f"reply of {spec!r}")
+                        value = isolate(value, reply_of)
                 except BaseException as error:
                     return process.failed_inline(spec, args, kwargs, error, left - 1, self._timeout_s)
                 scheduler.reductions = left - 1

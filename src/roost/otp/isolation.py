@@ -48,15 +48,19 @@ _Rule = Callable[[object, "_Crossing"], object]
 
 
 class _Crossing:
-    """One value on its way: where it goes, for the error, and whether strangers are let through."""
+    """How values cross: whether strangers are let through."""
 
-    __slots__ = ("strict", "where")
+    __slots__ = ("strict",)
 
-    def __init__(self, where: str, strict: bool) -> None:
-        self.where, self.strict = where, strict
+    def __init__(self, strict: bool) -> None:
+        self.strict = strict
 
     def take(self, value: object) -> object:
         return value if type(value) in ATOMS else _RULES[type(value)](value, self)
+
+
+_MESSAGE: Final = _Crossing(True)
+_INIT: Final = _Crossing(False)
 
 
 def isolate(value: object, where: str) -> object:
@@ -72,9 +76,26 @@ def isolate(value: object, where: str) -> object:
     if type(value) in ATOMS:
         return value
     try:
-        return _RULES[type(value)](value, _Crossing(where, True))
+        return _RULES[type(value)](value, _MESSAGE)
+    except NotSendable as error:
+        raise NotSendable(error.type_name, where) from None
     except RecursionError:
         raise NotSendable(f"{type(value).__name__} nested too deeply", where) from None
+
+
+def isolate_all(values: tuple[object, ...], where: Callable[[int], str]) -> tuple[object, ...]:
+    """Several values at once; `where` names one by its position, counted from 0, when it cannot cross.
+
+    Raises:
+        NotSendable: as `isolate` does.
+    """
+    if len(values) == 1:
+        kind = type(values[0])
+        try:
+            return values if kind in ATOMS else (_RULES[kind](values[0], _MESSAGE),)
+        except (NotSendable, RecursionError):
+            return (isolate(values[0], where(0)),)
+    return tuple([value if type(value) in ATOMS else isolate(value, where(at)) for at, value in enumerate(values)])
 
 
 def hand_over(value: object) -> object:
@@ -83,7 +104,7 @@ def hand_over(value: object) -> object:
     Lists, dicts and sets are copied, so that a restart begins with what was meant. Unlike a message it may also be
     anything else: a connection or a callable that is given to the process and used by nobody else.
     """
-    return value if type(value) in ATOMS else _RULES[type(value)](value, _Crossing("an argument of init", False))
+    return value if type(value) in ATOMS else _RULES[type(value)](value, _INIT)
 
 
 def _pass(value: object, crossing: _Crossing) -> object:
@@ -92,12 +113,14 @@ def _pass(value: object, crossing: _Crossing) -> object:
 
 def _refuse(value: object, crossing: _Crossing) -> object:
     if crossing.strict:
-        raise NotSendable(type(value).__name__, crossing.where)
+        raise NotSendable(type(value).__name__, "on its way")
     return value
 
 
 def _copy_list(value: object, crossing: _Crossing) -> object:
     assert isinstance(value, list)
+    if ATOMS.issuperset(map(type, value)):
+        return value.copy()
     take = crossing.take
     return [item if type(item) in ATOMS else take(item) for item in value]
 

@@ -6,6 +6,7 @@
     │   ├── InvalidQuorum       n, r or w that cannot be satisfied by this cluster
     │   ├── NameTaken           a second process under a registered name
     │   ├── NoSuchProcess       nothing runs under that name
+    │   ├── NotLocal            a process of another node, where only one of this node will do
     │   ├── ChildNotStarted     a child that a supervisor was asked to start, and that did not
     │   ├── ChildNotStopped     a child that must not run, or wait for its restart, for what a supervisor was asked
     │   ├── ChildExists         a second child under the id of another
@@ -168,6 +169,19 @@ class NoSuchProcess(Refusal):
 
     def __str__(self) -> str:
         return f"no process is registered as {self.name!r}"
+
+
+class NotLocal(Refusal):
+    """A process of another node was given to something that looks into processes of this node."""
+
+    code: ClassVar[str] = "not_local"
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.target = target
+
+    def __str__(self) -> str:
+        return f"{self.target} is on another node: ask there, or with roost process-info --node"
 
 
 class ChildNotStarted(Refusal):

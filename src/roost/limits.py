@@ -61,6 +61,8 @@ SUBSCRIBERS_MAX: Final = 100
 """Subscribers of one system monitor."""
 TRACERS_MAX: Final = 16
 """Tracers of one process."""
+TRACERS_MAX: Final = 16
+"""Tracers of one process."""
 
 # Stages
 STAGE_DEMAND: Final = 1_000

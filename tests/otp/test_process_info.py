@@ -9,7 +9,7 @@ from collections import deque
 import msgspec
 import pytest
 
-from roost.errors import NoSuchProcess, ProcessDown
+from roost.errors import NotLocal, ProcessDown
 from roost.limits import LISTED_MAX, STATE_OBJECTS_SIZED_MAX, TREE_DEPTH_MAX
 from roost.otp import Child, GenServer, Scheduler, Supervisor, call, cast, remote_handle
 from roost.otp.process_info import (
@@ -221,7 +221,7 @@ async def test_who_has_ended_and_who_lives_elsewhere_are_not_told_of() -> None:
     with pytest.raises(ProcessDown, match="killed"):
         process_info(worker)
     far = remote_handle(Worker, "idler", "b@127.0.0.1", None)  # type: ignore[arg-type]  # nothing is asked of it
-    with pytest.raises(NoSuchProcess, match=r"Worker 'idler' at b@127.0.0.1"):
+    with pytest.raises(NotLocal, match=r"Worker 'idler' at b@127.0.0.1"):
         process_info(far)
 
 

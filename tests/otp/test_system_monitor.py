@@ -107,6 +107,13 @@ def state(worker: Worker) -> Worker:
     return server
 
 
+async def pass_time(sweeps: float) -> None:
+    """Let so many sweeps pass, in virtual time."""
+    passed = asyncio.Event()
+    Scheduler.current().runtime.clock.call_later(sweeps * SWEEP_MAILBOXES_S, passed.set)
+    await passed.wait()
+
+
 def world(hand: Hand | None = None) -> Scheduler:
     """A node whose watchdog is moved by hand."""
     real = Runtime.real()
@@ -331,7 +338,7 @@ async def test_a_mailbox_that_grows_is_told_at_the_mark_and_at_each_doubling(cap
         await asyncio.sleep(0)
         for _ in range(45):
             worker.note()
-            await asyncio.sleep(SWEEP_MAILBOXES_S)
+            await pass_time(1.0)
         told = [event for event in events if isinstance(event, LongMailbox)]
         assert [(event.process, event.messages, event.over) for event in told] == [
             ("Worker 'slow'", 11, False),
@@ -343,7 +350,7 @@ async def test_a_mailbox_that_grows_is_told_at_the_mark_and_at_each_doubling(cap
         assert "Worker 'slow' has 11 messages in its mailbox" in caplog.text
         state(worker).gate.set()
         await waiting
-        await asyncio.sleep(1.5 * SWEEP_MAILBOXES_S)
+        await pass_time(1.5)
         assert events[-1] == LongMailbox("local", "Worker 'slow'", worker.pid, 0, 10, True)
         assert SystemMonitor.metrics().long_mailboxes == 0
         await worker.stop()
@@ -381,10 +388,10 @@ async def test_the_sweep_reaches_every_process_and_forgets_the_dead() -> None:
         await first._process.suspend()
         for _ in range(11):
             first.note()
-        await asyncio.sleep(3.5 * SWEEP_MAILBOXES_S)
+        await pass_time(3.5)
         assert SystemMonitor.metrics().long_mailboxes == 1
         first.exit("kill")
-        await asyncio.sleep(SWEEP_MAILBOXES_S)
+        await pass_time(1.0)
         assert SystemMonitor.metrics().long_mailboxes == 0
         for worker in crowd:
             worker.exit("kill")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from roost.errors import NoSuchProcess
+from roost.errors import NotLocal
 from roost.limits import LISTED_MAX, STATE_OBJECTS_SIZED_MAX, TREE_CHILDREN_MAX, TREE_DEPTH_MAX, TREE_PROCESSES_MAX
 from roost.otp.crash import ancestors, kind_of
 from roost.otp.process import Process
@@ -123,11 +123,11 @@ def process_info(handle: GenServer) -> ProcessInfo:
 
     Raises:
         ProcessDown: when it has ended.
-        NoSuchProcess: when the handle is of another node.
+        NotLocal: when it is of another node.
     """
     process: object = handle._process
     if not isinstance(process, Process):
-        raise NoSuchProcess(str(process))
+        raise NotLocal(str(process))
     if not process.alive:
         raise process.down()
     return describe(process, with_memory=True)

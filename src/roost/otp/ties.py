@@ -52,16 +52,31 @@ class Monitor:
 
 
 class Ties:
-    """What binds a process to others: made with the first of them, as most processes have none."""
+    """What binds a process to others: made with the first of them, as most processes have none.
+
+    Each table is made when it is first looked at. A supervised process that does nothing yet has one of them, its links.
+    """
 
     __slots__ = ("activities", "links", "monitoring", "monitors", "parent", "timers", "trapping", "waits")
 
+    parent: Process | None
+    trapping: bool
+    links: dict[Process, None]
+    monitors: dict[Monitor, None]
+    monitoring: dict[Monitor, None]
+    timers: dict[Interval | ProcessTimer, None]
+    activities: dict[asyncio.Task[object], str]
+    # Any: who waits does not ask of what type the reply is
+    waits: dict[asyncio.Future[Any], Process]
+
     def __init__(self) -> None:
-        self.parent: Process | None = None
+        self.parent = None
         self.trapping = False
-        self.links: dict[Process, None] = {}
-        self.monitors: dict[Monitor, None] = {}
-        self.monitoring: dict[Monitor, None] = {}
-        self.timers: dict[Interval | ProcessTimer, None] = {}
-        self.activities: dict[asyncio.Task[object], str] = {}
-        self.waits: dict[asyncio.Future[Any], Process] = {}
+
+    def __getattr__(self, name: str) -> dict[object, object]:
+        # Python comes here only for a slot that was never set.
+        if name not in Ties.__slots__:
+            raise AttributeError(name)
+        table: dict[object, object] = {}
+        setattr(self, name, table)
+        return table

@@ -59,12 +59,10 @@ class Root(Supervisor):
         return await super().start_one(kept)
 
     def give_up(self, id: str) -> None:
-        """Let the application say so."""
+        """Let the application know why it ends."""
         intensity = self._plan.intensity
-        self._application.gave_up(
-            f"more than {intensity.max_restarts} restarts in {intensity.within_s:g} s, the last of {id!r}"
-        )
-        self.exit("shutdown")
+        self._application.complaint = f"more than {intensity.max_restarts} restarts in {intensity.within_s:g} s"
+        super().give_up(id)
 
 
 class Application:
@@ -110,7 +108,8 @@ class Application:
         self.stopping = False
         """Whether a signal has told the program to end."""
         self._root: Supervisor | None = None
-        self._complaint: str | None = None
+        self.complaint: str | None = None
+        """Why it has given up; None when it has not."""
 
     async def start(self) -> None:
         """Start the children in order.
@@ -124,7 +123,7 @@ class Application:
         """
         if self._root is not None and self._root.is_alive():
             raise ConfigError("application", f"{self.name!r} runs already")
-        self._complaint, self._root = None, None
+        self.complaint, self._root = None, None
         self._root = await Root.start(self, name=self.name)
 
     async def wait(self) -> None:
@@ -138,10 +137,11 @@ class Application:
             return
         await root.down()
         reason = root._process.reason
-        if self._complaint is None and not is_clean(reason):
-            self.gave_up(f"its root has ended: {explain(reason)}")
-        if self._complaint is not None:
-            raise ProcessDown(self.name, self._complaint)
+        if self.complaint is None and not is_clean(reason):
+            self.complaint = f"its root has ended: {explain(reason)}"
+            logger.error("%s: %s", self.name, self.complaint)
+        if self.complaint is not None:
+            raise ProcessDown(self.name, self.complaint)
 
     async def stop(self) -> None:
         """Stop the children in reverse order. After `stop_s` seconds, kill what is left. Harmless when it has ended.
@@ -186,11 +186,6 @@ class Application:
         if code:
             raise SystemExit(code)
 
-    def gave_up(self, reason: str) -> None:
-        """For the root: restarting does not help."""
-        self._complaint = reason
-        logger.critical("%s gives up: %s", self.name, reason)
-
     async def _live(self) -> int:
         """The life of the program; returns its exit code."""
         loop, task, ended = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
@@ -207,7 +202,7 @@ class Application:
             return EXIT_FAILED  # the log has a line about it
         except RoostError as error:
             if not self.stopping:
-                logger.critical("%s has not started: %s", self.name, error)
+                logger.error("%s has not started: %s", self.name, error)
                 return EXIT_FAILED
         except asyncio.CancelledError:
             if not self.stopping or task.uncancel():

@@ -22,9 +22,18 @@ from roost.core.supervision import (
     Strategy,
     Supervision,
 )
-from roost.errors import ConfigError, StartFailed, StartIgnored
+from roost.errors import ConfigError, RoostError, StartFailed, StartIgnored
 from roost.otp.child import Child, ChildCounts, ChildState
-from roost.otp.crash import explain, is_clean, report_lost
+from roost.otp.crash import (
+    explain,
+    is_clean,
+    report_bug,
+    report_child_ended,
+    report_child_killed,
+    report_child_not_started,
+    report_child_started,
+    report_gave_up,
+)
 from roost.otp.declare import call, info
 from roost.otp.gen_server import GenServer
 from roost.otp.handle import build
@@ -177,6 +186,7 @@ class Keeper(GenServer):
         self._plan.started(kept, self.scheduler.runtime.clock.now())
         if process not in self._process.tied.links:
             self.link(handle)
+        report_child_started(self._process, kept.child.id, handle)
         return handle
 
     async def stop_one(self, kept: Kept) -> None:
@@ -215,7 +225,7 @@ class Keeper(GenServer):
                 async with asyncio.timeout(left_s):
                     await asyncio.shield(down)
             except TimeoutError:
-                report_lost(self._process, f"kills {process}: it did not stop within {kept.child.shutdown_s:g} s")
+                report_child_killed(self._process, kept.child.id, process.handle, kept.child.shutdown_s or 0.0)
                 process.kill()
                 await down
         self._kept.pop(process, None)  # not earlier: whoever kills this supervisor must find it here
@@ -234,7 +244,9 @@ class Keeper(GenServer):
         kept = self._kept.pop(exit.process._process, None)
         if kept is not None:  # else it was stopped on purpose, or linked for another reason
             kept.process, kept.last = None, kept.process
-            await self._follow(self._plan.ended(kept, is_clean(exit.reason), *self._dice()))
+            decision = self._plan.ended(kept, is_clean(exit.reason), *self._dice())
+            report_child_ended(self._process, kept.child.id, exit.process, exit.reason, _in_words(decision))
+            await self._follow(decision)
 
     @info
     async def _pause_over(self, message: _PauseOver) -> None:
@@ -273,17 +285,16 @@ class Keeper(GenServer):
             except StartIgnored:
                 continue
             except Exception as error:
-                report_lost(self._process, f"could not restart {one.child.id!r}: {why(error)}")
-                return self._plan.failed(one, *self._dice())
+                decision = self._plan.failed(one, *self._dice())
+                report_child_not_started(self._process, one.child.id, why(error), _in_words(decision))
+                if error.__cause__ is not None and not isinstance(error.__cause__, RoostError):
+                    report_bug(f"the start of child {one.child.id!r}", error.__cause__)  # nobody else tells where
+                return decision
         return None
 
     def give_up(self, id: str) -> None:
         """Restarting has not helped: end, so that whoever supervises this supervisor can decide."""
-        intensity = self._plan.intensity
-        report_lost(
-            self._process,
-            f"gives up: more than {intensity.max_restarts} restarts in {intensity.within_s:g} s, the last of {id!r}",
-        )
+        report_gave_up(self._process, id, self._plan.intensity.max_restarts, self._plan.intensity.within_s)
         self.exit("shutdown")
 
     def _dice(self) -> tuple[float, float]:
@@ -316,3 +327,18 @@ def _patience_s(kept: Kept) -> float:
 def why(error: Exception) -> str:
     """Why a child did not start, in one line."""
     return str(error) if isinstance(error, StartFailed) else explain(error)
+
+
+def _in_words(decision: Decision[Kept]) -> str:
+    """What a supervisor does now, for its log."""
+    match decision:
+        case Again(pause_s=pause_s) if pause_s:
+            return f"restarting in {pause_s:.2g} s"
+        case Again():
+            return "restarting"
+        case GiveUp():
+            return "giving up"
+        case ShutDown():
+            return "shutting down"
+        case None:
+            return "not restarted"

@@ -23,7 +23,7 @@ from roost.otp.isolation import isolate
 from roost.otp.matching import HANDLERS, Accepted, guarded
 from roost.otp.outcome import NoReply
 from roost.otp.process import Process
-from roost.otp.reply import Caller, Deadline
+from roost.otp.reply import Caller, Deadline, TracedReply
 from roost.otp.timers import ProcessTimer
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class _Kept:
         reply_to = self.caller._take()
         if reply_to is None:
             return False
+        if isinstance(reply_to, TracedReply):
+            reply_to = reply_to._reply_to  # a tracer, if there still is one, will put itself in between again
         deadline = None if self.deadline_s is None else Deadline(self.deadline_s)
         process._put(self.spec, ((server, *self.args), self.kwargs, reply_to, deadline), first=True)
         return True

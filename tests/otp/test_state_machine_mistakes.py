@@ -1,0 +1,244 @@
+"""State machines that are watched, full, or wrongly written."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from roost import StateMachine, call, info, send
+from roost.errors import (
+    BadTransition,
+    NotSendable,
+    ProcessDown,
+    TooLarge,
+)
+from roost.limits import STATE_INSERTED_MAX
+from roost.otp import Postpone
+from roost.sim import turns
+from tests.otp.machines import (
+    Diary,
+    Door,
+    Note,
+    inside,
+    soon,
+)
+from tests.otp.virtual import virtual_scheduler
+
+virtual = pytest.mark.virtual_time
+
+
+@virtual
+async def test_a_suspended_machine_waits_with_everything() -> None:
+    with virtual_scheduler().entered():
+        diary = await Diary.start()
+        await diary.begin(tea=1.0)
+        await diary._process.suspend()
+        going = await soon(diary.go("wild"))
+        await asyncio.sleep(3.0)
+        assert not going.done()
+        diary._process.resume()
+        await going
+        assert (await diary.history())[1:] == [("enter wild from calm", 3.0), ("tea is due", 3.0)]
+
+
+@virtual
+async def test_a_tracer_sees_enter_calls_and_events_that_come_again() -> None:
+    with virtual_scheduler().entered():
+        door = await Door.start("1234")
+        seen: list[str] = []
+        await door.unlock("0000")
+        door._process.trace(lambda way, spec, content: seen.append(f"{way} {getattr(spec, 'name', None)}"))
+        walking = await soon(door.walk("Ada"))
+        await door.unlock("1234")
+        await walking
+        assert seen == ["in walk", "in unlock", "out unlock", "in enter", "in walk", "out walk"]
+
+
+# Mistakes
+
+
+class Clumsy(StateMachine):
+    """Does in its enter call what the enter call may not do."""
+
+    def init(self, mistake: str) -> None:
+        self.mistake = mistake
+
+    def enter(self) -> None:
+        match self.mistake:
+            case "goto":
+                self.goto("elsewhere")
+            case "continue_with":
+                self.continue_with(Note("x"))
+            case "postpone":
+                raise Postpone
+            case "same":
+                self.goto(Clumsy)
+
+    @call
+    def ping(self) -> str:
+        return "pong"
+
+
+@virtual
+@pytest.mark.parametrize(
+    ("mistake", "text"),
+    [
+        ("goto", "in state Clumsy: an enter call may not change the state (to elsewhere)"),
+        ("continue_with", "in state Clumsy: an enter call may not insert events"),
+        ("postpone", "in state Clumsy: an enter call cannot be postponed"),
+    ],
+)
+async def test_an_enter_call_that_goes_too_far_crashes(
+    mistake: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with virtual_scheduler().entered():
+        clumsy = await Clumsy.start(mistake)
+        reason = (await clumsy.down()).reason
+        assert isinstance(reason, BadTransition)
+        assert str(reason) == text
+    assert text in caplog.text
+
+
+@virtual
+async def test_an_enter_call_may_name_the_state_that_it_enters() -> None:
+    with virtual_scheduler().entered():
+        assert await (await Clumsy.start("same")).ping() == "pong"
+
+
+class Stranger(StateMachine):
+    pass
+
+
+class Wrong(StateMachine):
+    @call
+    def become(self, state: str) -> None:
+        self.goto({"stranger": Stranger, "talker": Talker, "sleeper": Sleeper}[state])
+
+    @call
+    def remember(self) -> None:
+        self.activity(self.meddle())
+
+    async def meddle(self) -> None:
+        await asyncio.sleep(1.0)
+        self.goto("elsewhere")
+
+
+class Talker(Wrong):
+    @call
+    def talk(self) -> None:
+        pass
+
+
+class Sleeper(Wrong):
+    @call
+    async def become(self, state: str) -> None:
+        pass
+
+
+@virtual
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        ("stranger", "Stranger is not a subclass of Wrong"),
+        ("talker", "Talker.talk is not declared by Wrong, whose handle it would be on"),
+        ("sleeper", "Sleeper.become and Wrong.become must both be async, or neither"),
+    ],
+)
+async def test_a_class_that_is_no_state_of_the_machine_crashes_it(state: str, text: str) -> None:
+    with virtual_scheduler().entered():
+        wrong = await Wrong.start()
+        with pytest.raises(ProcessDown, match=text):
+            await wrong.become(state)
+
+
+@virtual
+async def test_what_is_wanted_outside_of_a_handler_is_a_mistake() -> None:
+    with virtual_scheduler().entered():
+        wrong = await Wrong.start()
+        down = wrong.down()
+        await wrong.remember()
+        assert "goto outside of a handler" in str((await down).reason)
+
+
+@virtual
+async def test_inserted_events_are_bounded_and_must_be_sendable() -> None:
+    class Eager(StateMachine):
+        @call
+        def insert(self, count: int) -> None:
+            for _ in range(count):
+                self.continue_with(Note("x"))
+
+        @call
+        def insert_unfit(self) -> None:
+            self.continue_with(object())
+
+        @info
+        def noted(self, message: Note) -> None:
+            pass
+
+    with virtual_scheduler().entered():
+        eager = await Eager.start()
+        await eager.insert(STATE_INSERTED_MAX)
+        with pytest.raises(TooLarge, match="STATE_INSERTED_MAX"):
+            await eager.insert(STATE_INSERTED_MAX + 1)
+        with pytest.raises(NotSendable):
+            await eager.insert_unfit()
+
+
+@virtual
+async def test_a_message_that_the_state_does_not_take_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Odd(msgspec.Struct, frozen=True):
+        pass
+
+    with virtual_scheduler().entered():
+        door = await Door.start("1234")
+        send(door, Odd())
+        assert await door.unlock("1234")
+        assert "no @info handler takes a Odd" in caplog.text
+
+
+@virtual
+async def test_a_full_mailbox_drops_mail_but_never_an_enter_call() -> None:
+    class Narrow(Diary):
+        mailbox_messages_max = 3  # what the machine has before its mailbox is one of them
+        overflow = "drop_oldest"
+
+    with virtual_scheduler().entered():
+        narrow = await Narrow.start()
+        await turns(3)
+        await narrow.everything()
+        for number in range(5):
+            send(narrow, Note(f"mail {number}"))
+        await turns(5)
+        texts = [text for text, _ in await narrow.history()]
+        assert texts[1:] == ["enter wild from calm", "inserted 1", "inserted 2", "zero is due", "mail 3", "mail 4"]
+
+
+@virtual
+async def test_reports_show_the_state_and_what_waits(caplog: pytest.LogCaptureFixture) -> None:
+    with virtual_scheduler().entered():
+        door = await Door.start("1234")
+        waiting = await soon(door.walk("Ada"))
+        shown = inside(door).show_state()
+        assert shown == {"state": "Locked", "postponed": 1, "timeouts": [], "code": "1234", "log": []}
+        await door.unlock("1234")
+        await waiting
+        shown = inside(door).show_state()
+        assert isinstance(shown, dict)
+        assert (shown["state"], shown["postponed"], shown["timeouts"]) == ("Open", 0, ["state"])
+        diary = await Diary.start()
+        await diary.begin(event=1.0, tea=2.0)
+        shown = inside(diary).show_state()
+        assert isinstance(shown, dict)
+        assert (shown["state"], shown["timeouts"]) == ("calm", ["event", "tea"])
+
+
+async def test_the_state_is_private_to_the_machine() -> None:
+    door = await Door.start("1234")
+    for name in ("state", "previous", "goto", "enter", "repeat", "timeout", "code"):
+        with pytest.raises(AttributeError, match="private"):
+            getattr(door, name)
+    with pytest.raises(AttributeError):
+        inside(door).state = "Open"  # type: ignore[attr-defined]  # what mypy would find is tested here

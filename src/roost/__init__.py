@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from roost.otp import Child as Child
     from roost.otp import Down as Down
     from roost.otp import DynamicSupervisor as DynamicSupervisor
+    from roost.otp import EventHandler as EventHandler
+    from roost.otp import EventManager as EventManager
     from roost.otp import Exit as Exit
     from roost.otp import GenServer as GenServer
     from roost.otp import Ignore as Ignore
@@ -48,6 +50,8 @@ _HOME: Final = {
     "Child": "roost.otp",
     "Down": "roost.otp",
     "DynamicSupervisor": "roost.otp",
+    "EventHandler": "roost.otp",
+    "EventManager": "roost.otp",
     "Exit": "roost.otp",
     "GenServer": "roost.otp",
     "Application": "roost.otp",

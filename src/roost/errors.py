@@ -8,6 +8,8 @@
     │   ├── NoSuchProcess       nothing runs under that name
     │   ├── NotLocal            a process of another node, where only one of this node will do
     │   ├── ChildNotStarted     a child that a supervisor was asked to start, and that did not
+    │   ├── NoSuchHandler       an event handler that the manager does not have
+    │   ├── HandlerFailed       an event handler that failed when it was added, asked or deleted
     │   ├── ChildNotStopped     a child that must not run, or wait for its restart, for what a supervisor was asked
     │   ├── ChildExists         a second child under the id of another
     │   ├── NoSuchChild         a child that a supervisor does not have
@@ -266,6 +268,32 @@ class TooManyChildren(Refusal):
 
     def __str__(self) -> str:
         return f"there are {self.max_children} children, and there may be no more"
+
+
+class NoSuchHandler(Refusal):
+    """The event manager has no handler with this id."""
+
+    code: ClassVar[str] = "no_such_handler"
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return f"there is no event handler with the id {self.id!r}"
+
+
+class HandlerFailed(Refusal):
+    """An event handler failed in what it was asked for; it is out, or was never in. The manager lives on."""
+
+    code: ClassVar[str] = "handler_failed"
+
+    def __init__(self, id: str, reason: str) -> None:
+        super().__init__(id, reason)
+        self.id, self.reason = id, reason
+
+    def __str__(self) -> str:
+        return f"the event handler {self.id!r} failed: {self.reason}"
 
 
 class CallCycle(Refusal):

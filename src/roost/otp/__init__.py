@@ -13,6 +13,8 @@ from roost.otp.consumer import Consumer
 from roost.otp.consumer_supervisor import ConsumerSupervisor
 from roost.otp.declare import CallSpec, call, cast, info
 from roost.otp.dynamic_supervisor import DynamicSupervisor
+from roost.otp.event_handler import EventHandler, RemoveHandler, SwapHandler
+from roost.otp.event_manager import EventManager, HandlerGone
 from roost.otp.from_iterable import FromIterable
 from roost.otp.gen_server import GenServer, send
 from roost.otp.isolation import isolate
@@ -53,9 +55,12 @@ __all__ = [
     "Down",
     "DynamicSupervisor",
     "Entry",
+    "EventHandler",
+    "EventManager",
     "Exit",
     "FromIterable",
     "GenServer",
+    "HandlerGone",
     "Ignore",
     "Interval",
     "Monitor",
@@ -74,6 +79,7 @@ __all__ = [
     "Registered",
     "Registry",
     "RegistryKey",
+    "RemoveHandler",
     "Request",
     "Restart",
     "Scheduler",
@@ -82,6 +88,7 @@ __all__ = [
     "Stop",
     "Subscription",
     "Supervisor",
+    "SwapHandler",
     "Timeout",
     "Transport",
     "Undelivered",

@@ -1,4 +1,4 @@
-"""Methods of a process class that its handles have too, beside the declared messages."""
+"""Methods of a process class that its handles have too, beside the declared messages; and who it is that calls."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from types import MethodType
 from typing import TYPE_CHECKING, TypeVar
 
 from roost.otp.process import Process
+
+if TYPE_CHECKING:
+    from roost.otp.scheduler import Scheduler
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -36,3 +39,8 @@ else:
             if "__handle_of__" in vars(owner):
                 setattr(owner, function.__name__, function)  # from now on Python finds it the fastest way
             return MethodType(function, instance)
+
+
+def running_process(scheduler: Scheduler) -> Process | None:
+    """The process of this world that runs right now, in whatever way; None when plain code does."""
+    return scheduler.running if scheduler.reductions < 0 else scheduler._starter()

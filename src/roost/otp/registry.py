@@ -15,7 +15,7 @@ import msgspec
 from roost.errors import ConfigError, NoSuchProcess, NotSendable, Overloaded
 from roost.limits import REGISTRY_ENTRIES_MAX
 from roost.otp.crash import report_lost
-from roost.otp.face import face
+from roost.otp.face import face, running_process
 from roost.otp.gen_server import GenServer
 from roost.otp.isolation import ATOMS, isolate
 from roost.otp.process import Process
@@ -345,7 +345,7 @@ def _owner(registry: GenServer, process: GenServer | None) -> Process:
     """Whom an operation is about."""
     scheduler = registry._process.scheduler
     if process is None:
-        owner = scheduler.running if scheduler.reductions < 0 else scheduler._starter()
+        owner = running_process(scheduler)
         if owner is None:
             raise ConfigError("process", "no process runs here: say which one is meant")
         return owner

@@ -1,0 +1,177 @@
+"""What hears the events of an `EventManager`: a class with a state, of which the manager keeps an instance."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+from roost.errors import BadMessage
+from roost.otp.declare import Info, Spec
+from roost.otp.gen_server import GenServer
+from roost.otp.isolation import hand_over
+
+
+class EventHandler:
+    """The base of every event handler.
+
+    ::
+
+        class Audit(EventHandler):
+            def init(self, path: str) -> None:
+                self.file = open(path, "a")
+
+            @info
+            def paid(self, event: Paid) -> None:
+                self.file.write(f"{event}\\n")
+
+            def terminate(self, reason: object) -> int:
+                self.file.close()
+                return 0
+
+    An event goes to the `@info` handler of its class, or of the nearest of its bases, else to `handle_event`. Every
+    method may be `async def`; the manager then waits for it before the next handler, and the next event.
+
+    What it raises ends this handler alone, but for a Refusal, which refuses one event or request.
+    """
+
+    manager: GenServer
+    """The process that it lives in."""
+    id: str
+    """What that process calls it."""
+
+    redacted: ClassVar[frozenset[str]] = frozenset()
+    """Names of attributes whose values no report shows."""
+
+    __events__: ClassVar[dict[type, Spec | None] | None] = None
+    __async__: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, member in list(vars(cls).items()):
+            if isinstance(member, Info):
+                setattr(cls, name, member.compile(cls.__name__)[1])
+        cls.__events__ = None
+        methods = ("init", "take_over", "handle_event", "handle_call", "terminate")
+        cls.__async__ = frozenset(name for name in methods if inspect.iscoroutinefunction(getattr(cls, name)))
+
+    # Any: each class has its own arguments, and only `*args: Any` lets an override take others.
+    def init(self, *args: Any, **kwargs: Any) -> object:
+        """Set up the state. Whoever adds the handler waits for it."""
+
+    # Any: as for init
+    def take_over(self, state: Any, *args: Any, **kwargs: Any) -> object:
+        """Set up the state in place of another handler.
+
+        Args:
+            state: what the `terminate` of the other one returned, or raised; None when there was none.
+            args: the arguments of the swap.
+            kwargs: more of them.
+        """
+        return self.init(*args, **kwargs)
+
+    # Any: an override says what it takes
+    def handle_event(self, event: Any) -> object:
+        """An event that no `@info` handler takes. When a class does not define it, such an event passes it by."""
+
+    # Any: an override says what it takes
+    def handle_call(self, request: Any) -> object:
+        """Answer a request to this handler: what is returned is the reply.
+
+        Raises:
+            BadMessage: when a class does not define it.
+        """
+        raise BadMessage(f"{type(self).__name__} answers no requests, got a {type(request).__name__}")
+
+    # Any: an override says what it takes
+    def terminate(self, reason: Any) -> object:
+        """Clean up. What it returns goes to whoever has deleted the handler, or to its successor.
+
+        Args:
+            reason: "remove_handler" when it has raised RemoveHandler; the exception that ended it; the Exit of the
+                process that had added and supervised it; "stop" when the manager ends; else what `delete_handler`
+                or the swap was given.
+        """
+
+    @classmethod
+    def event_for(cls, kind: type) -> Spec | None:
+        """The `@info` handler of events of one class; None when there is none."""
+        table = cls.__events__
+        if table is None:
+            table = cls.__events__ = _event_table(cls)
+        if kind not in table:
+            table[kind] = next((spec for base in kind.__mro__[1:] if (spec := table.get(base)) is not None), None)
+        return table[kind]
+
+
+def _event_table(cls: type[EventHandler]) -> dict[type, Spec | None]:
+    table: dict[type, Spec | None] = {}
+    for base in reversed(cls.__mro__[:-1]):
+        for member in vars(base).values():
+            declared = getattr(member, "__spec__", None)
+            if isinstance(declared, tuple) and declared[0] is Info:
+                table[declared[1].message_type()] = declared[1]
+    return table
+
+
+class RemoveHandler(Exception):
+    """Raised by an event handler: it has done its work. `terminate("remove_handler")` runs, then it is gone.
+
+    Args:
+        reply: in `handle_call`, the reply.
+    """
+
+    def __init__(self, reply: object = None) -> None:
+        super().__init__(reply)
+        self.reply = reply
+
+
+class Plan:
+    """A handler that does not exist yet: its class, what it will be called, and its arguments."""
+
+    __slots__ = ("args", "id", "kind", "kwargs")
+
+    __sendable__: ClassVar[bool] = True
+
+    def __init__(
+        self, kind: type[EventHandler], id: str | None, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> None:
+        self.kind, self.id = kind, id or kind.__name__
+        self.args = tuple([hand_over(value) for value in args])
+        self.kwargs = {name: hand_over(value) for name, value in kwargs.items()}
+
+    def __repr__(self) -> str:
+        return f"{self.kind.__name__} {self.id!r}"
+
+    def make(self, manager: GenServer) -> EventHandler:
+        """The handler, before its `init`."""
+        handler = self.kind.__new__(self.kind)
+        handler.manager, handler.id = manager, self.id
+        return handler
+
+
+class SwapHandler(Exception):
+    """Raised by an event handler: another one takes its place, in the order of the handlers too.
+
+    `terminate(reason)` runs, and what it returns is handed to the `take_over` of the new one.
+
+    Args:
+        kind: the class of the new handler.
+        args: its arguments, after the state that it takes over.
+        id: what the new one is called: the name of its class, when not given.
+        reason: for the `terminate` of the old one.
+        reply: in `handle_call`, the reply.
+        kwargs: more arguments.
+    """
+
+    def __init__(
+        self,
+        kind: type[EventHandler],
+        *args: object,
+        id: str | None = None,
+        reason: object = "swap",
+        reply: object = None,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(kind)
+        self.plan = Plan(kind, id, args, kwargs)
+        self.reason, self.reply = reason, reply

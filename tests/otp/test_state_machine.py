@@ -446,3 +446,25 @@ async def test_an_async_enter_call_can_be_interrupted() -> None:
         with pytest.raises(ProcessDown, match="bored"):
             await waiting
         assert log == ["enter begins"]
+
+
+# From the network
+
+
+@virtual
+async def test_other_nodes_may_ask_what_a_machine_declares() -> None:
+    with virtual_scheduler().entered():
+        door = await Door.start("1234")
+        process = door._process
+        spec = process.calls["unlock"]
+        assert (spec.returns, sorted(process.calls)) == (bool, ["history", "slam", "unlock", "walk"])
+        args, kwargs = spec.convert(["1234"], {})
+        answers: list[tuple[object, Exception | None]] = []
+        walk = process.calls["walk"]
+        scheduler = Scheduler.current()
+        scheduler.deliver_call(process, walk, ("Ada",), {}, lambda value, error: answers.append((value, error)))
+        scheduler.deliver_call(process, spec, args, kwargs, lambda value, error: answers.append((value, error)))
+        await turns(3)
+        assert answers == [(True, None), ("welcome Ada", None)]
+        with pytest.raises(BadMessage):
+            spec.convert([5], {})

@@ -89,6 +89,8 @@ def private_members(cls: type[GenServer], shown: frozenset[str]) -> dict[str, ob
                 and not isinstance(member, (staticmethod, classmethod))
             ):
                 guards[name] = _Private(cls.__name__, name, member)
+            else:
+                guards.pop(name, None)  # a nearer class shows what a further one hides
     return guards
 
 

@@ -47,6 +47,8 @@ class TaskStream(Generic[T, R]):
         ConfigError: when a setting makes no sense.
     """
 
+    _closed = True  # for `__del__`, when there was nothing to begin with
+
     def __init__(
         self,
         start: Callable[[T], Task[R]],

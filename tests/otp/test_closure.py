@@ -33,6 +33,7 @@ def test_what_carries_nothing_is_itself() -> None:
         dict.get,
         list.append,
         int,
+        list[int],
         dict.fromkeys,
         len,
         Point._make,

@@ -505,6 +505,38 @@ async def test_a_slow_handler_keeps_the_others_and_the_next_events_waiting() -> 
         assert len(heard) == 4
 
 
+async def test_a_handler_whose_wait_is_cancelled_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
+    class Waiting(EventHandler):
+        async def handle_event(self, event: object) -> None:
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+    manager, log = await manager_with(Ears, "a")
+    await manager.add_handler(Waiting)
+    await manager.sync_notify(Said("x"))
+    assert await manager.which_handlers() == ("a",)
+    assert "what it was waiting for was cancelled" in caplog.text
+    assert log.take() == [("a", "x")]
+
+
+async def test_a_signal_that_ends_the_manager_cancels_what_waits_in_it() -> None:
+    class Stuck(EventHandler):
+        async def handle_event(self, event: object) -> None:
+            began.set()
+            await asyncio.Event().wait()
+
+    began = asyncio.Event()
+    manager = await EventManager.start()
+    await manager.add_handler(Stuck)
+    telling = asyncio.ensure_future(manager.sync_notify(1))
+    await began.wait()
+    manager.exit("kill")
+    with pytest.raises(ProcessDown, match="killed"):
+        await telling
+    await turns(2)
+
+
 async def play(seed: int) -> None:
     """Handlers come, go, fail and hear, against a list that is kept by hand."""
     draw = random.Random(seed)

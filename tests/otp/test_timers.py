@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roost.errors import ConfigError, NotSendable
+from roost.errors import ConfigError, NotSendable, Overloaded
 from roost.limits import TIMER_S_MAX
-from roost.otp import GenServer, Interval, call, info, remote_handle, send_after
+from roost.otp import GenServer, Interval, call, info, remote_handle, send, send_after
 from roost.otp.remote import Transport
 from roost.sim import run, turns
 from roost.sim.loop import running_loop
@@ -241,6 +241,52 @@ async def test_one_tick_waits_for_a_busy_process_and_says_how_many_it_stands_for
         await holding
         await asyncio.sleep(1.0)
         assert inside(ticker).ticks == [(5, 4, 5.5), (6, 0, 6.0)]
+
+
+@pytest.mark.virtual_time
+async def test_one_tick_waits_for_a_suspended_process() -> None:
+    with virtual_scheduler().entered():
+        ticker = await Ticker.start()
+        await ticker.every(1.0)
+        await ticker._process.suspend()
+        await asyncio.sleep(3.5)
+        assert inside(ticker).ticks == []
+        assert len(ticker._process.mail or ()) == 2
+        ticker._process.resume()
+        await asyncio.sleep(1.0)
+        assert inside(ticker).ticks == [(3, 2, 3.5), (4, 0, 4.0)]
+
+
+@pytest.mark.virtual_time
+async def test_a_tick_comes_into_a_full_mailbox_too() -> None:
+    class Small(Ticker):
+        mailbox_messages_max = 1
+
+    with virtual_scheduler().entered():
+        small = await Small.start()
+        await small.every(1.0)
+        holding = asyncio.ensure_future(small.with_timeout(None).hold())
+        await asyncio.sleep(0.5)
+        send(small, Note("fills it"))
+        with pytest.raises(Overloaded):
+            send(small, Note("one too many"))
+        await asyncio.sleep(2.0)
+        inside(small).gate.set()
+        await holding
+        await turns(3)
+        assert inside(small).ticks == [(2, 1, 2.5)]
+
+
+@pytest.mark.virtual_time
+async def test_the_dead_set_no_timers() -> None:
+    with virtual_scheduler().entered():
+        ticker = await Ticker.start()
+        left_over = inside(ticker)
+        await ticker.stop()
+        assert left_over.send_after(1.0, Note("x")).left_s() is None
+        assert left_over.send_every(1.0, Beat()).left_s() is None
+        assert ticker._process.ties is None
+        assert not [handle for handle in running_loop()._scheduled if not handle.cancelled()]
 
 
 @pytest.mark.virtual_time

@@ -11,7 +11,7 @@ import functools
 import inspect
 import operator
 from collections.abc import Awaitable, Callable
-from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, FunctionType, GenericAlias, MethodType, ModuleType
 from typing import ClassVar, Final, TypeVar
 from typing import cast as typed
 
@@ -20,8 +20,11 @@ from roost.otp.isolation import ATOMS, isolate
 
 F = TypeVar("F", bound=Callable[..., object])
 
-_STATELESS: Final = frozenset((type(dict.get), type(object.__eq__), operator.attrgetter, operator.itemgetter))
-"""Types of callables that carry nothing which could change: methods of built-in types, and two of `operator`."""
+_STATELESS: Final = frozenset(
+    (type(dict.get), type(object.__eq__), GenericAlias, operator.attrgetter, operator.itemgetter)
+)
+"""Types of callables that carry nothing which could change: methods of built-in types, `list[int]`, and two of
+`operator`."""
 
 
 class Closure:

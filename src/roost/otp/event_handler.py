@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from roost.errors import BadMessage
 from roost.otp.declare import Info, Spec
-from roost.otp.gen_server import GenServer
 from roost.otp.isolation import hand_over
+
+if TYPE_CHECKING:
+    from roost.otp.event_manager import EventManager
 
 
 class EventHandler:
@@ -34,7 +36,7 @@ class EventHandler:
     What it raises ends this handler alone, but for a Refusal, which refuses one event or request.
     """
 
-    manager: GenServer
+    manager: EventManager
     """The process that it lives in."""
     id: str
     """What that process calls it."""
@@ -142,7 +144,7 @@ class Plan:
     def __repr__(self) -> str:
         return f"{self.kind.__name__} {self.id!r}"
 
-    def make(self, manager: GenServer) -> EventHandler:
+    def make(self, manager: EventManager) -> EventHandler:
         """The handler, before its `init`."""
         handler = self.kind.__new__(self.kind)
         handler.manager, handler.id = manager, self.id

@@ -6,6 +6,7 @@ taken out, and the others do not notice. OTP takes it out in silence; here the l
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, ClassVar, Final, TypeVar, overload
 from typing import cast as typed
@@ -438,6 +439,11 @@ async def _finish(steps: Steps[T], waiting: Waiting) -> T:
         while True:
             try:
                 value = await waiting()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling() > 0:
+                    raise  # the manager itself is being ended
+                waiting = steps.throw(RuntimeError("what it was waiting for was cancelled"))
             except Exception as error:
                 waiting = steps.throw(error)
             else:

@@ -95,8 +95,10 @@ class Interval:
         clock = process.scheduler.runtime.clock
         self._first_s = clock.now() + first_s
         self._armed = 1
-        self._timer: Timer | None = clock.call_later(first_s, self._fire)
-        process.tied.timers[self] = None
+        self._timer: Timer | None = None
+        if process.alive:
+            self._timer = clock.call_later(first_s, self._fire)
+            process.tied.timers[self] = None
 
     @property
     def tick(self) -> int:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from roost.otp import EventHandler as EventHandler
     from roost.otp import EventManager as EventManager
     from roost.otp import Exit as Exit
+    from roost.otp import Exited as Exited
     from roost.otp import GenServer as GenServer
     from roost.otp import Ignore as Ignore
     from roost.otp import NamedTimeout as NamedTimeout
     from roost.otp import NoReply as NoReply
+    from roost.otp import Ok as Ok
     from roost.otp import PartitionSupervisor as PartitionSupervisor
     from roost.otp import Postpone as Postpone
     from roost.otp import Registry as Registry
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from roost.otp import StateTimeout as StateTimeout
     from roost.otp import Stop as Stop
     from roost.otp import Supervisor as Supervisor
+    from roost.otp import Task as Task
+    from roost.otp import TaskEnded as TaskEnded
+    from roost.otp import TaskSupervisor as TaskSupervisor
     from roost.otp import Timeout as Timeout
     from roost.otp import call as call
     from roost.otp import cast as cast
@@ -53,18 +58,23 @@ _HOME: Final = {
     "EventHandler": "roost.otp",
     "EventManager": "roost.otp",
     "Exit": "roost.otp",
+    "Exited": "roost.otp",
     "GenServer": "roost.otp",
     "Application": "roost.otp",
     "Caller": "roost.otp",
     "Ignore": "roost.otp",
     "NamedTimeout": "roost.otp",
     "NoReply": "roost.otp",
+    "Ok": "roost.otp",
     "PartitionSupervisor": "roost.otp",
     "Postpone": "roost.otp",
     "Request": "roost.otp",
     "StateMachine": "roost.otp",
     "StateTimeout": "roost.otp",
     "Stop": "roost.otp",
+    "Task": "roost.otp",
+    "TaskEnded": "roost.otp",
+    "TaskSupervisor": "roost.otp",
     "Timeout": "roost.otp",
     "Registry": "roost.otp",
     "RegistryKey": "roost.otp",

@@ -35,6 +35,10 @@ from roost.otp.state_engine import Postpone
 from roost.otp.state_machine import NamedTimeout, StateMachine, StateTimeout
 from roost.otp.subscription import Delivery, Subscription
 from roost.otp.supervisor import Supervisor
+from roost.otp.task import Task, TaskEnded
+from roost.otp.task_process import Exited, Ok, TaskProcess
+from roost.otp.task_stream import TaskStream
+from roost.otp.task_supervisor import TaskSupervisor
 from roost.otp.ties import Down, Exit, Monitor, Reason
 from roost.otp.timers import Interval, ProcessTimer, send_after
 
@@ -58,6 +62,7 @@ __all__ = [
     "EventHandler",
     "EventManager",
     "Exit",
+    "Exited",
     "FromIterable",
     "GenServer",
     "HandlerGone",
@@ -67,6 +72,7 @@ __all__ = [
     "Name",
     "NamedTimeout",
     "NoReply",
+    "Ok",
     "Overflow",
     "PartitionDispatcher",
     "PartitionSupervisor",
@@ -89,6 +95,11 @@ __all__ = [
     "Subscription",
     "Supervisor",
     "SwapHandler",
+    "Task",
+    "TaskEnded",
+    "TaskProcess",
+    "TaskStream",
+    "TaskSupervisor",
     "Timeout",
     "Transport",
     "Undelivered",

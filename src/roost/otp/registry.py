@@ -125,7 +125,9 @@ class Registry(GenServer, Generic[ServerT, ValueT]):
         table, owner = _table(self), _owner(self, process)
         if not owner.alive:
             raise owner.down()
-        table.add(_key(key), owner, isolate(value, f"the value of {table.show(key)}"))
+        if type(value) not in ATOMS:
+            value = typed("ValueT", isolate(value, f"the value of {table.show(key)}"))
+        table.add(_key(key), owner, value)
 
     @face
     def unregister(

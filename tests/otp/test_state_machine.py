@@ -442,6 +442,7 @@ async def test_an_async_enter_call_can_be_interrupted() -> None:
         await slow.start_up()
         waiting = await soon(slow.ask())
         log = vars(inside(slow))["log"]
+        await asyncio.sleep(1.0)
         slow.exit("bored")
         with pytest.raises(ProcessDown, match="bored"):
             await waiting

@@ -104,6 +104,12 @@ def close(process: Process, reason: Reason, terminating: bool) -> None:
             outcome = _terminate(process, reason)
     if activities or isinstance(outcome, Coroutine):
         process.task = process.scheduler.spawn(_closing(process, reason, terminating, outcome), process, handling=True)
+        if isinstance(outcome, Coroutine):
+            # A kill may come before the first step of the task, which then never takes the coroutine up.
+            unbegun: Coroutine[object, object, object] = outcome
+            process.task.add_done_callback(lambda _: unbegun.close())
+        if isinstance(outcome, Coroutine):  # a kill may come before the first step of the task
+            process.task.add_done_callback(lambda _: outcome.close())
     else:
         finish(process, process.reason)
 

@@ -234,7 +234,9 @@ class Keeper(GenServer):
         """This supervisor has ended. Its children have heard it; those that do not stop in time are killed."""
         clock = self.scheduler.runtime.clock
         for process, kept in self._kept.items():
-            if process.alive and kept.child.shutdown_s is not None:
+            if kept.child.shutdown_s == 0:
+                process.kill()
+            elif process.alive and kept.child.shutdown_s is not None:
                 clock.call_later(kept.child.shutdown_s, process.kill)
 
     # Ends and restarts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable
 
@@ -11,6 +12,7 @@ import pytest
 
 from roost.errors import ProcessDown, StartFailed, StartIgnored
 from roost.otp import GenServer, Ignore, Reason, Scheduler, Stop, call, cast, info, send
+from roost.otp.ending import STOP
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -236,3 +238,47 @@ async def test_what_terminate_raises_takes_the_place_of_the_reason(
     reason = (await down).reason
     assert isinstance(reason, OSError)
     assert "crashed in terminate: OSError: no disk" in caplog.text
+
+
+async def test_a_kill_before_terminate_has_begun_leaves_nothing_unawaited() -> None:
+    slow = await Worker.start(Diary())
+    await slow.stop()
+    diary = Diary()
+    diary.gate.set()
+    slow_ending = await Slow.start(diary)
+    slow_ending._process.post_control(STOP, "normal")
+    asyncio.get_running_loop().call_soon(slow_ending.exit, "kill")  # right behind the turn in which it begins to end
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gc.collect()  # would warn of a coroutine that was never awaited
+    assert not slow_ending.is_alive()
+
+
+class Careful(GenServer):
+    """Takes back what it has begun when its start is given up."""
+
+    async def init(self, diary: Diary) -> None:
+        try:
+            await diary.gate.wait()
+        except asyncio.CancelledError:
+            diary.lines.append("taking back")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            diary.lines.append("taken back")
+            raise
+
+
+@pytest.mark.parametrize("cancels", [1, 2])
+async def test_a_start_that_is_given_up_ends_when_everything_is_taken_back(cancels: int) -> None:
+    diary = Diary()
+    starting = asyncio.ensure_future(Careful.start(diary))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for _ in range(cancels):
+        starting.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert diary.lines == ["taking back", "taken back"][: 3 - cancels]
+    assert not Scheduler.current().processes

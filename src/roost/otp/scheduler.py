@@ -210,7 +210,7 @@ class Scheduler:
         try:
             await asyncio.wait([task], timeout=timeout_s)
         except asyncio.CancelledError:
-            task.cancel()
+            await _cancelled(task)
             raise
         if not task.done():
             task.cancel()
@@ -444,6 +444,19 @@ def _handed_over(
     args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     return tuple([hand_over(value) for value in args]), {key: hand_over(value) for key, value in kwargs.items()}
+
+
+async def _cancelled(task: asyncio.Task[object]) -> None:
+    """Cancel, and wait until it has ended: an `init` that is given up takes back what it has begun.
+
+    Whoever is cancelled again while he waits hands that on.
+    """
+    while not task.done():
+        task.cancel()
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            continue
 
 
 def _cause(error: BaseException) -> BaseException | None:

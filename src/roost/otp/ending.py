@@ -108,8 +108,6 @@ def close(process: Process, reason: Reason, terminating: bool) -> None:
             # A kill may come before the first step of the task, which then never takes the coroutine up.
             unbegun: Coroutine[object, object, object] = outcome
             process.task.add_done_callback(lambda _: unbegun.close())
-        if isinstance(outcome, Coroutine):  # a kill may come before the first step of the task
-            process.task.add_done_callback(lambda _: outcome.close())
     else:
         finish(process, process.reason)
 

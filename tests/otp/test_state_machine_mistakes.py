@@ -8,22 +8,11 @@ import msgspec
 import pytest
 
 from roost import StateMachine, call, info, send
-from roost.errors import (
-    BadTransition,
-    NotSendable,
-    ProcessDown,
-    TooLarge,
-)
+from roost.errors import BadMessage, BadTransition, NotSendable, ProcessDown, TooLarge
 from roost.limits import STATE_INSERTED_MAX
-from roost.otp import Postpone
+from roost.otp import Postpone, Request, sys
 from roost.sim import turns
-from tests.otp.machines import (
-    Diary,
-    Door,
-    Note,
-    inside,
-    soon,
-)
+from tests.otp.machines import Diary, Door, Note, inside, soon
 from tests.otp.virtual import virtual_scheduler
 
 virtual = pytest.mark.virtual_time
@@ -242,3 +231,37 @@ async def test_the_state_is_private_to_the_machine() -> None:
             getattr(door, name)
     with pytest.raises(AttributeError):
         inside(door).state = "Open"  # type: ignore[attr-defined]  # what mypy would find is tested here
+
+
+@virtual
+async def test_the_data_of_a_machine_may_be_read_and_replaced_without_its_state() -> None:
+    with virtual_scheduler().entered():
+        door = await Door.start("1234")
+        assert await sys.get_state(door) == {"code": "1234", "log": []}
+        await sys.replace_state(door, lambda state: {**state, "code": "0000"})
+        assert await door.unlock("0000")
+        assert (
+            "'state': 'Open', 'postponed': 0, 'timeouts': ['state'], 'code': '0000'"
+            in (await sys.get_status(door)).state
+        )
+
+
+@virtual
+async def test_a_machine_may_be_declared_inside_a_function_with_its_messages() -> None:
+    class Turn(Request[int], frozen=True):
+        by: int
+
+    class Knob(StateMachine):
+        def init(self) -> None:
+            self.goto(0)
+
+        def handle_call(self, message: Turn) -> int:
+            assert isinstance(self.state, int)
+            self.goto(self.state + message.by)
+            return self.state
+
+    with virtual_scheduler().entered():
+        knob = await Knob.start()
+        assert [await knob.call(Turn(by)) for by in (2, 3, 4)] == [0, 2, 5]
+        with pytest.raises(BadMessage, match="takes Turn, got a Note"):
+            await knob.call(Note("x"))  # type: ignore[arg-type]  # what mypy would find is tested here

@@ -93,6 +93,7 @@ class StateMachine(GenServer):
     _engine: Engine
 
     def __init_subclass__(cls, **kwargs: object) -> None:
+        # In place of what GenServer does here, not on top of it: `compile_class` looks for names two frames up.
         super(GenServer, cls).__init_subclass__(**kwargs)
         if "__handle_of__" not in vars(cls):
             declare_handlers(cls)

@@ -22,13 +22,27 @@ def told(name: str, capsys: pytest.CaptureFixture[str], seed: int = 0) -> list[s
     return capsys.readouterr().out.splitlines()
 
 
+def program(name: str) -> list[str]:
+    """What an example prints when it is started as its first lines say."""
+    command = [sys.executable, EXAMPLES / f"{name}.py"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_runs_as_a_program(name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / f"{name}.py"], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    assert program(name)
+
+
+def test_a_call_that_fails_and_one_that_hangs_leave_the_others_alone() -> None:
+    *cities, last = program("external_calls")
+    assert last.startswith("12 calls in ")
+    outcomes = dict(line.split(maxsplit=1) for line in cities)
+    assert len(outcomes) == 12
+    assert outcomes.pop("Dover") == "the service says 'HTTP/1.0 500 Internal Server Error'"
+    assert outcomes.pop("Izmir") == "timeout"
+    assert all(outcome == f"{len(city) * 2.5} °C" for city, outcome in outcomes.items())
 
 
 @pytest.mark.parametrize("seed", range(20))

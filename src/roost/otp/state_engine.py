@@ -232,7 +232,6 @@ def show(state: object) -> str:
 
 def declare_handlers(cls: type[StateMachine]) -> None:
     """Note what each message does in this state, and let the declarations ask the machine for its current state."""
-    handlers = dict(cls.__handlers__)
     for name, member in list(vars(cls).items()):
         role: Role
         if isinstance(member, Call):
@@ -243,15 +242,16 @@ def declare_handlers(cls: type[StateMachine]) -> None:
             role = "info"
         else:
             continue
-        handlers[name] = member.function
+        setattr(cls, _handler(name), member.function)
         member.function = _dispatching(member.function, name, name, role)
     for name, role in _MATCHING.items():
         function = vars(cls).get(name)
         if isinstance(function, FunctionType):
             scope = local_names(sys._getframe(2))
-            handlers[name] = function if role == "info" else guarded(function, Accepted(function, scope), name)
+            raw = function if role == "info" else guarded(function, Accepted(function, scope), name)
+            setattr(cls, _handler(name), raw)
             setattr(cls, name, _dispatching(function, name, HANDLERS.get(name, name), role))
-    cls.__handlers__, cls.__states__ = handlers, {}
+    cls.__states__ = {}
     if "enter" in vars(cls):
         cls.__enter_call__ = ENTER_ASYNC if asyncio.iscoroutinefunction(cls.enter) else ENTER
 
@@ -259,8 +259,14 @@ def declare_handlers(cls: type[StateMachine]) -> None:
 _MATCHING: Final[Mapping[str, Role]] = {"handle_call": "call", "handle_cast": "cast", "handle_info": "info"}
 
 
+def _handler(name: str) -> str:
+    """Under which name a class keeps the handler itself; under its own name it has what asks the machine."""
+    return f"__handle_{name}__"
+
+
 def _dispatching(function: Handler, name: str, face: str, role: Role) -> Handler:
     """What the mailbox runs for a declared message: the handler of the current state, then what it wants."""
+    handler = _handler(name)
     if asyncio.iscoroutinefunction(function):
 
         @functools.wraps(function)
@@ -268,7 +274,7 @@ def _dispatching(function: Handler, name: str, face: str, role: Role) -> Handler
             engine = self._engine
             engine.handling = True
             try:
-                outcome = self.__handlers__[name](self, *args, **kwargs)
+                outcome = getattr(self, handler)(*args, **kwargs)
                 assert isinstance(outcome, Coroutine)
                 value: object = await outcome
             except Postpone:
@@ -289,7 +295,7 @@ def _dispatching(function: Handler, name: str, face: str, role: Role) -> Handler
         engine = self._engine
         engine.handling = True
         try:
-            value = self.__handlers__[name](self, *args, **kwargs)
+            value = getattr(self, handler)(*args, **kwargs)
         except Postpone:
             _postpone(self, face, role, args, kwargs)
             return None

@@ -6,7 +6,7 @@ The rules (what is handled next, when postponed events come back, which timeouts
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from types import EllipsisType
 from typing import ClassVar
 
@@ -22,7 +22,7 @@ from roost.otp.isolation import isolate
 from roost.otp.modes import Timeout
 from roost.otp.process import Process
 from roost.otp.state import read_state
-from roost.otp.state_engine import ARRIVE, BEGIN, Engine, Handler, declare_handlers, show
+from roost.otp.state_engine import ARRIVE, BEGIN, Engine, declare_handlers, show
 
 
 class StateTimeout(msgspec.Struct, frozen=True):
@@ -83,8 +83,6 @@ class StateMachine(GenServer):
 
     __slots__ = ("_engine",)
 
-    __handlers__: ClassVar[Mapping[str, Handler]] = {}
-    """What runs for each declared message in this state, by the name of the method."""
     __states__: ClassVar[dict[type, None]] = {}
     """Those of the subclasses that have proved to be states of this machine."""
     __enter_call__: ClassVar[Spec | None] = None

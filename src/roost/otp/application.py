@@ -61,7 +61,8 @@ class Root(Supervisor):
     def give_up(self, id: str) -> None:
         """Let the application know why it ends."""
         intensity = self._plan.intensity
-        self._application.complaint = f"more than {intensity.max_restarts} restarts in {intensity.within_s:g} s"
+        excess = f"more than {intensity.max_restarts} restarts in {intensity.within_s:g} s"
+        self._application.complaint = f"{excess}, the last of {id!r}"
         super().give_up(id)
 
 

@@ -39,7 +39,7 @@ def partition_of(key: object, partitions: int) -> int:
         return key.pid % partitions
     try:
         data = key if isinstance(key, bytes) else _encode(key)
-    except TypeError:
+    except (TypeError, ValueError, OverflowError, RecursionError):
         raise NotSendable(type(key).__name__, "a key of a partition") from None
     return zlib.crc32(data) % partitions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 from typing import cast as typed
@@ -71,6 +72,10 @@ class Supervisor(Keeper):
             except Exception as error:
                 await self.terminate("shutdown")
                 raise StartFailed(str(self._process), f"its child {kept.id!r}: {why(error)}") from error
+            except asyncio.CancelledError:
+                if self._process.alive:  # whoever starts it gives up; had it been killed, its children would know
+                    await self.terminate("shutdown")
+                raise
 
     @call
     async def start_child(self, child: Child[ServerT]) -> ServerT:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from roost.otp.task import Task
+from roost.sim.loop import turns
 from tests.otp.interruption import Story, cancel_at_times, cancel_everywhere, strike_everywhere
 
 pytestmark = pytest.mark.virtual_time
@@ -134,7 +135,7 @@ async def test_a_story_that_leaves_something_is_caught() -> None:
         await cancel_everywhere(careless)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
-    await asyncio.sleep(0.1)
+    await turns(3)
 
 
 async def test_a_story_that_swallows_its_cancellation_is_caught() -> None:

@@ -286,7 +286,7 @@ class Task(Generic[R]):
         if self._process.alive:
             caller = self._process.waiting_caller()
             try:
-                await settled((self,), self.done, timeout_s, caller)
+                await settled((self,), timeout_s, caller=caller)
             except asyncio.CancelledError:
                 if self._linked:
                     self.end()
@@ -305,7 +305,7 @@ class Task(Generic[R]):
         """
         self._check_owner()
         if self._process.alive:
-            await settled((self,), self.done, timeout_s)
+            await settled((self,), timeout_s)
         return self._outcome
 
     async def shutdown(self, timeout_s: float = SHUTDOWN_S) -> Ok[R] | Exited | None:
@@ -327,7 +327,7 @@ class Task(Generic[R]):
         if timeout_s > 0:
             self._process.exit("shutdown")
             try:
-                await settled((self,), self.done, timeout_s)
+                await settled((self,), timeout_s)
             except asyncio.CancelledError:
                 self._process.kill()
                 raise
@@ -375,7 +375,8 @@ class Task(Generic[R]):
         for task in waiting:
             task._check_owner()
         try:
-            await settled(waiting, lambda: any(task.failed() for task in waiting), timeout_s)
+            if not any(task.failed() for task in waiting):
+                await settled(waiting, timeout_s, until_failure=True)
             for task in waiting:
                 if task.failed():
                     await task
@@ -411,9 +412,9 @@ class Task(Generic[R]):
         waiting = list(tasks)
         for task in waiting:
             task._check_owner()
-        enough = len(waiting) if limit is None else limit
-        if sum(task.done() for task in waiting) < enough:
-            await settled(waiting, lambda: sum(task.done() for task in waiting) >= enough, timeout_s)
+        left = (len(waiting) if limit is None else limit) - sum(task.done() for task in waiting)
+        if left > 0:
+            await settled(waiting, timeout_s, limit=left)
         outcomes = [(task, task._outcome) for task in waiting]
         for task, outcome in outcomes:
             if outcome is None and on_timeout == "ignore":

@@ -7,6 +7,7 @@ for the next outcome, so the source may be endless. Whoever leaves early leaves 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Generic, Literal, Self, TypeVar
@@ -17,7 +18,7 @@ from roost.otp.crash import report_bug
 from roost.otp.scheduler import Scheduler
 from roost.otp.task_process import Exited, Ok
 from roost.otp.task_wait import settled
-from roost.runtime.clock import Timer
+from roost.runtime.clock import Clock, Timer
 
 if TYPE_CHECKING:
     from roost.otp.task import Task
@@ -66,8 +67,8 @@ class TaskStream(Generic[T, R]):
         self._start, self._ordered, self._on_timeout = start, ordered, on_timeout
         self._room = max_concurrency or scheduler.runtime.cpu.workers
         self._timeout_s, self._clock = timeout_s, scheduler.runtime.clock
-        self._bell = _Bell()
-        self._source: _Feed[T] | _Shelf[T] = (
+        self._bell: _Bell[T, R] = _Bell(keeps_ended=not ordered)
+        self._source: _Feed[T, R] | _Shelf[T] = (
             _Feed(items, self._bell) if isinstance(items, AsyncIterable) else _Shelf(items)
         )
         # Every item that was taken and whose outcome was not yet given away, in their order.
@@ -112,7 +113,7 @@ class TaskStream(Generic[T, R]):
         self._bell.ring()
         try:
             await self._source.close()
-            await settled([entry.task for entry in entries], lambda: False, None)
+            await settled([entry.task for entry in entries], None)
         except BaseException:
             for entry in entries:
                 entry.task.process.exit("kill")
@@ -145,11 +146,10 @@ class TaskStream(Generic[T, R]):
             if item is _NOTHING:
                 return
             taken = typed("T", item)
-            entry = _Entry(self._start(taken), taken)
+            entry = _Entry(self._start(taken), taken, self._bell)
             self._entries[entry] = None
-            entry.task.on_end(self._bell.ring)
             if self._timeout_s is not None:
-                entry.arm(self._clock.call_later(self._timeout_s, entry.expire))
+                entry.arm(self._clock, self._timeout_s)
 
     def _has_room(self) -> bool:
         taken = len(self._entries)
@@ -159,63 +159,35 @@ class TaskStream(Generic[T, R]):
             return False
         # Results that wait for the first one take no room, up to a bound.
         first = next(iter(self._entries))
-        return not first.is_over and sum(not entry.is_over for entry in self._entries) < self._room
+        return not first.task.done() and self._bell.running < self._room
 
     def _take(self) -> Ok[R] | Exited | None:
         """Give away an outcome, if there is one."""
-        for entry in self._entries:
-            if entry.is_late and self._on_timeout == "exit":
-                raise CallTimeout(str(entry.task), self._timeout_s or 0.0)
-        for entry in self._entries:
-            if entry.is_over:
-                del self._entries[entry]
-                return entry.outcome()
-            if self._ordered:
-                return None
-        return None
+        if self._bell.late is not None and self._on_timeout == "exit":
+            raise CallTimeout(str(self._bell.late), self._timeout_s or 0.0)
+        if self._bell.ended is not None:
+            entry = self._bell.ended.popleft() if self._bell.ended else None
+        else:
+            first = next(iter(self._entries), None)
+            entry = first if first is not None and first.task.done() else None
+        if entry is None:
+            return None
+        del self._entries[entry]
+        return entry.outcome()
 
 
-class _Entry(Generic[T, R]):
-    """One item and its task."""
+class _Bell(Generic[T, R]):
+    """Wakes whoever waits for the next outcome, and knows which tasks have ended.
 
-    __slots__ = ("_timer", "is_late", "item", "task")
+    It knows no stream, and tasks know nothing else, so a stream that is dropped is gone at once.
+    """
 
-    def __init__(self, task: Task[R], item: T) -> None:
-        self.task, self.item = task, item
-        self.is_late = False
-        self._timer: Timer | None = None
+    __slots__ = ("_future", "_rung", "ended", "late", "running")
 
-    @property
-    def is_over(self) -> bool:
-        return self.task.done()
-
-    def arm(self, timer: Timer) -> None:
-        self._timer = timer
-        self.task.on_end(self.disarm)
-
-    def disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def expire(self) -> None:
-        self._timer = None
-        self.is_late = True
-        self.task.end()
-
-    def outcome(self) -> Ok[R] | Exited:
-        outcome = self.task.ended_with()
-        if isinstance(outcome, Ok):
-            return outcome
-        return Exited("timeout" if self.is_late else outcome.reason, self.item)
-
-
-class _Bell:
-    """Wakes whoever waits for the next outcome. It knows no stream, so a stream that is dropped is gone at once."""
-
-    __slots__ = ("_future", "_rung")
-
-    def __init__(self) -> None:
+    def __init__(self, keeps_ended: bool) -> None:
+        self.ended: deque[_Entry[T, R]] | None = deque() if keeps_ended else None
+        self.late: Task[R] | None = None
+        self.running = 0
         self._future: asyncio.Future[None] | None = None
         self._rung = False
 
@@ -233,6 +205,47 @@ class _Bell:
             finally:
                 self._future = None
         self._rung = False
+
+
+class _Entry(Generic[T, R]):
+    """One item and its task."""
+
+    __slots__ = ("_bell", "_is_late", "_timer", "item", "task")
+
+    def __init__(self, task: Task[R], item: T, bell: _Bell[T, R]) -> None:
+        self.task, self.item, self._bell = task, item, bell
+        self._is_late = False
+        self._timer: Timer | None = None
+        bell.running += 1
+        task.on_end(self._ended)
+
+    def arm(self, clock: Clock, timeout_s: float) -> None:
+        self._timer = clock.call_later(timeout_s, self._expire)
+
+    def disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._is_late = True
+        self._bell.late = self.task
+        self._bell.ring()
+        self.task.end()
+
+    def _ended(self) -> None:
+        self.disarm()
+        self._bell.running -= 1
+        if self._bell.ended is not None:
+            self._bell.ended.append(self)
+        self._bell.ring()
+
+    def outcome(self) -> Ok[R] | Exited:
+        outcome = self.task.ended_with()
+        if isinstance(outcome, Ok):
+            return outcome
+        return Exited("timeout" if self._is_late else outcome.reason, self.item)
 
 
 class _Shelf(Generic[T]):
@@ -257,12 +270,12 @@ class _Shelf(Generic[T]):
         self.is_over = True
 
 
-class _Feed(Generic[T]):
+class _Feed(Generic[T, R]):
     """A source that has to be waited for. One asyncio task takes all its items, one whenever it is asked."""
 
     __slots__ = ("_asked", "_bell", "_error", "_items", "_taken", "_task", "is_over")
 
-    def __init__(self, items: AsyncIterable[T], bell: _Bell) -> None:
+    def __init__(self, items: AsyncIterable[T], bell: _Bell[T, R]) -> None:
         self._items, self._bell = items, bell
         self._asked: asyncio.Future[None] | None = None
         self._taken: list[T] = []

@@ -13,7 +13,7 @@ import json
 import time
 from functools import partial
 
-from roost import Application, Task, TaskSupervisor
+from roost import Application, TaskSupervisor
 from roost.otp import Exited, Ok
 
 CITIES = ("Aachen", "Basel", "Cadiz", "Dover", "Essen", "Fulda", "Ghent", "Huelva", "Izmir", "Jena", "Kassel", "Lille")

@@ -24,8 +24,8 @@ def told(name: str, capsys: pytest.CaptureFixture[str], seed: int = 0) -> list[s
 
 def program(name: str) -> list[str]:
     """What an example prints when it is started as its first lines say."""
-    command = [sys.executable, EXAMPLES / f"{name}.py"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command = [sys.executable, str(EXAMPLES / f"{name}.py")]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

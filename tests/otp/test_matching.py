@@ -205,3 +205,33 @@ async def test_the_messages_are_the_schema_on_the_wire() -> None:
     with pytest.raises(BadMessage):
         spec.convert([{"type": "Stray"}], {})
     await stack.stop()
+
+
+async def test_messages_declared_in_a_function_are_found() -> None:
+    class Local(Request[int], frozen=True):
+        by: int
+
+    class Note(msgspec.Struct, frozen=True):
+        word: str
+
+    class Eager(GenServer):
+        """Does something of its own when it is subclassed."""
+
+        def __init_subclass__(cls, **kwargs: object) -> None:
+            super().__init_subclass__(**kwargs)
+
+    class Adder(Eager):
+        def init(self) -> None:
+            self.sum = 0
+
+        def handle_call(self, message: Local) -> int:
+            self.sum += message.by
+            return self.sum
+
+        def handle_info(self, message: Note) -> None:
+            self.sum += len(message.word)
+
+    adder = await Adder.start()
+    send(adder, Note("abc"))
+    assert await adder.call(Local(4)) == 7
+    await adder.stop()

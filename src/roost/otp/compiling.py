@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping
-from types import FunctionType
+from types import FrameType, FunctionType
 from typing import TYPE_CHECKING
 
 from roost.otp.declare import TOLD, Call, Cast, Info, Spec, local_names
@@ -24,8 +24,7 @@ def compile_class(cls: type[GenServer]) -> None:
         ConfigError: when what it says of its mailbox makes no sense.
     """
     check_bound(cls.__name__, cls.mailbox_messages_max, cls.overflow)
-    # The class statement runs two frames further up than the caller, which is `__init_subclass__`.
-    _declare_matching(cls, local_names(sys._getframe(2)))
+    _declare_matching(cls, _names_around_class_statement())
     calls: dict[str, Spec] = {}
     casts: dict[str, Spec] = {}
     for name, member in members(cls).items():
@@ -49,8 +48,8 @@ def info_table(cls: type[GenServer]) -> dict[type, Spec | None]:
     table: dict[type, Spec | None] = {}
     function = found.get("handle_info")
     if isinstance(function, FunctionType):
-        spec = Spec(function, TOLD, cls.__name__, {})
-        table.update(dict.fromkeys(Accepted(function, {}).classes, spec))
+        accepted: Accepted = function.__dict__["__accepted__"]
+        table.update(dict.fromkeys(accepted.classes, Spec(function, TOLD, cls.__name__, {})))
     for member in found.values():
         declared = getattr(member, "__spec__", None)
         if isinstance(declared, tuple) and declared[0] is Info:
@@ -67,6 +66,17 @@ def members(cls: type) -> dict[str, object]:
     return found
 
 
+def _names_around_class_statement() -> Mapping[str, object]:
+    """The local names that annotations in the class may mean, when the class is made inside a function.
+
+    Between that function and here are only methods that run while a class is made.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_name in ("__init_subclass__", "__new__", "__call__", "new_class"):
+        frame = frame.f_back
+    return {} if frame is None else local_names(frame)
+
+
 def _declare_matching(cls: type[GenServer], scope: Mapping[str, object]) -> None:
     """What a class handles with one `match` is declared like anything else: as `call`, and as `cast`."""
     for name, face in HANDLERS.items():
@@ -74,3 +84,6 @@ def _declare_matching(cls: type[GenServer], scope: Mapping[str, object]) -> None
         if isinstance(function, FunctionType):
             handler = guarded(function, Accepted(function, scope), face)
             setattr(cls, face, Call(handler, scope) if face == "call" else Cast(handler, scope))
+    function = vars(cls).get("handle_info")
+    if isinstance(function, FunctionType):
+        function.__dict__["__accepted__"] = Accepted(function, scope)

@@ -217,7 +217,7 @@ class Cast(_Declared, Generic[P]):
         return self._finish(spec, _cast(spec))
 
 
-class Info(_Declared, Generic[S, R]):
+class Info(_Declared, Generic[R]):
     """A declared handler of messages that arrive by `send`; the annotation of its argument chooses it."""
 
     def compile(self, owner: str) -> tuple[Spec, FunctionType]:
@@ -252,7 +252,7 @@ def cast(function: Callable[Concatenate[S, P], object]) -> Cast[P]:
     return Cast(function)
 
 
-def info(function: Callable[[S, R], object]) -> Info[S, R]:
+def info(function: Callable[[S, R], object]) -> Info[R]:
     """Declare the handler of one class of messages: those that `send`, timers, links and monitors deliver."""
     return Info(function)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -47,7 +48,7 @@ def display_call(
         chars_max: as for `display`.
     """
     name = getattr(function, "__name__", "handler")
-    code = getattr(function, "__code__", None)
+    code = getattr(inspect.unwrap(function), "__code__", None)
     names: Sequence[str] = code.co_varnames[1 : code.co_argcount] if code is not None else ()
     writer = _Writer(redacted, chars_max)
     with suppress(_Full):

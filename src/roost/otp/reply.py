@@ -173,17 +173,21 @@ class Caller(Generic[R]):
     def bind(self, reply_to: ReplyTo) -> None:
         """The handler has put off its reply: from now on it is owed to `reply_to`."""
         self._reply_to = reply_to
-        callers = self._owing.moded.callers
-        callers[self] = None
+        self._owing.moded.callers[self] = None
         if isinstance(reply_to, asyncio.Future):
-            reply_to.add_done_callback(lambda _: callers.pop(self, None))
+            reply_to.add_done_callback(self._forget)
 
     def _take(self) -> ReplyTo | None:
         reply_to, self._reply_to = self._reply_to, None
+        self._forget()
+        if isinstance(reply_to, asyncio.Future):
+            reply_to.remove_done_callback(self._forget)
+        return None if reply_to is None or reply_to.done() else reply_to
+
+    def _forget(self, _: object = None) -> None:
         modes = self._owing.modes
         if modes is not None:
             modes.callers.pop(self, None)
-        return None if reply_to is None or reply_to.done() else reply_to
 
 
 class Deadline:

@@ -15,7 +15,6 @@ import msgspec
 from roost.core import state_machine as core
 from roost.errors import TooLarge
 from roost.limits import STATE_INSERTED_MAX
-from roost.otp.compiling import compile_class
 from roost.otp.declare import Spec
 from roost.otp.gen_server import GenServer
 from roost.otp.isolation import isolate
@@ -91,11 +90,9 @@ class StateMachine(GenServer):
     _engine: Engine
 
     def __init_subclass__(cls, **kwargs: object) -> None:
-        # In place of what GenServer does here, not on top of it: `compile_class` looks for names two frames up.
-        super(GenServer, cls).__init_subclass__(**kwargs)
         if "__handle_of__" not in vars(cls):
             declare_handlers(cls)
-            compile_class(cls)
+        super().__init_subclass__(**kwargs)
 
     # What a class may define
 

@@ -54,7 +54,7 @@ class Monitor:
 class Ties:
     """What binds a process to others: made with the first of them, as most processes have none.
 
-    Each table is made when it is first looked at. A supervised process that does nothing yet has one of them, its links.
+    Each table is made when it is first looked at. A supervised process that does nothing yet has one, its links.
     """
 
     __slots__ = ("activities", "links", "monitoring", "monitors", "parent", "timers", "trapping", "waits")

@@ -70,11 +70,11 @@ class Supervisor(Keeper):
             except StartIgnored:
                 continue
             except Exception as error:
-                await self.terminate("shutdown")
+                await self._take_back()
                 raise StartFailed(str(self._process), f"its child {kept.id!r}: {why(error)}") from error
             except asyncio.CancelledError:
                 if self._process.alive:  # whoever starts it gives up; had it been killed, its children would know
-                    await self.terminate("shutdown")
+                    await self._take_back()
                 raise
 
     @call
@@ -133,6 +133,18 @@ class Supervisor(Keeper):
             ChildNotStopped: when it runs, or waits for its restart.
         """
         self._plan.remove(self._stopped(id))
+
+    async def _take_back(self) -> None:
+        """Stop the children that have started, to the end, also when whoever starts this supervisor gives up."""
+        stopping = self.activity(self.terminate("shutdown"), "init")
+        given_up: asyncio.CancelledError | None = None
+        while not stopping.done():
+            try:
+                await asyncio.wait([stopping])
+            except asyncio.CancelledError as error:
+                given_up = error
+        if given_up is not None:
+            raise given_up
 
     def _keep(self, child: Child) -> Kept:
         return Kept(child, child.id, self._plan.intensity.within_s)

@@ -243,6 +243,7 @@ async def test_a_second_signal_ends_it_at_once() -> None:
         await script.until("stop blocking")
         script.process.send_signal(signal.SIGINT)
         assert await script.end() == -signal.SIGINT
+        assert script.errors == []
 
 
 async def test_a_loop_that_stands_still_does_not_save_it() -> None:

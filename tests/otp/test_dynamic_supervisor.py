@@ -159,7 +159,7 @@ async def test_arguments_that_mean_nothing_are_refused() -> None:
 async def test_children_stop_at_the_same_time_each_within_its_own() -> None:
     diary = Diary()
     supervisor = await DynamicSupervisor.start()
-    plans = [("a", 3.0, 9.0), ("b", 60.0, 2.0), ("c", 1.0, None), ("d", 4.0, None), ("e", 60.0, 0.0)]
+    plans = [("a", 3.0, 9.0), ("b", 60.0, 2.0), ("c", 1.0, None), ("d", 4.0, None), ("e", 60.0, 0.0), ("f", 60.0, 3.5)]
     ended: dict[str, float] = {}
     clock = Scheduler.current().runtime.clock
 
@@ -175,7 +175,14 @@ async def test_children_stop_at_the_same_time_each_within_its_own() -> None:
     began = clock.now()
     await supervisor.stop()
     await asyncio.gather(*watching)
-    assert {label: at - began for label, at in ended.items()} == {"e": 0.0, "c": 1.0, "b": 2.0, "a": 3.0, "d": 4.0}
+    assert {label: at - began for label, at in ended.items()} == {
+        "e": 0.0,
+        "c": 1.0,
+        "b": 2.0,
+        "a": 3.0,
+        "f": 3.5,
+        "d": 4.0,
+    }
     assert alive() == []
 
 

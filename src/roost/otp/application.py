@@ -115,7 +115,7 @@ class Application:
     async def start(self) -> None:
         """Start the children in order.
 
-        When it is cancelled, those that had started are told to end, all at once.
+        When it is cancelled, those that had started are stopped first.
 
         Raises:
             ConfigError: when it runs already.
@@ -171,7 +171,7 @@ class Application:
     def run(self) -> None:
         """Run it as the whole program, on uvloop where that is installed, until it ends or is told to.
 
-        SIGTERM and SIGINT stop it in order; a second one ends the operating system's process at once. So does the
+        To be called in the main thread, which gets the signals. SIGTERM and SIGINT stop it in order; a second one ends the operating system's process at once. So does the
         alarm clock of the system when not even the event loop goes on, a little later than `stop_s`.
 
         Raises:
@@ -225,8 +225,7 @@ class Application:
         signal.alarm(math.ceil(self.stop_s) + ALARM_S)
         self.stopping = True
         ended.set()
-        if self._root is None:  # the start ends by itself before the next child, unless this one hangs
-            loop.call_later(self.stop_s, lambda: self._root is None and task.cancel())
+        loop.call_later(self.stop_s, task.cancel)  # a start ends before its next child, unless this one hangs
 
     def _kill(self, processes: Sequence[Process]) -> None:
         logger.error("%s has not stopped within %g s: what is left is killed", self.name, self.stop_s)

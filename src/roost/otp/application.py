@@ -171,8 +171,9 @@ class Application:
     def run(self) -> None:
         """Run it as the whole program, on uvloop where that is installed, until it ends or is told to.
 
-        To be called in the main thread, which gets the signals. SIGTERM and SIGINT stop it in order; a second one ends the operating system's process at once. So does the
-        alarm clock of the system when not even the event loop goes on, a little later than `stop_s`.
+        To be called in the main thread, which gets the signals. SIGTERM and SIGINT stop it in order; a second one ends
+        the operating system's process at once. So does the alarm clock of the system, a little later than `stop_s`,
+        when not even the event loop goes on.
 
         Raises:
             SystemExit: with code 1, when it did not start, gave up, or had to be killed; one line in the log says why.

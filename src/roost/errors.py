@@ -15,6 +15,7 @@
     │   ├── NoSuchChild         a child that a supervisor does not have
     │   ├── TooManyChildren     one more child than a supervisor may have
     │   ├── StartIgnored        a process whose init said that there is nothing to do
+    │   ├── UpgradeFailed       new code that could not be put under its processes; the old code runs on
     │   ├── CallCycle           a call that would wait for itself
     │   ├── NotOwner            a task that somebody else has started
     │   ├── BadMessage          bytes or a value that no declared message describes
@@ -294,6 +295,23 @@ class HandlerFailed(Refusal):
 
     def __str__(self) -> str:
         return f"the event handler {self.id!r} failed: {self.reason}"
+
+
+class UpgradeFailed(Refusal):
+    """The new source of a module could not be put under the processes that run it; the old code and states run on.
+
+    `process` is the one that stands in the way, if it is one; `__cause__` is what was raised, if something was.
+    """
+
+    code: ClassVar[str] = "upgrade_failed"
+
+    def __init__(self, module: str, process: str | None, reason: str) -> None:
+        super().__init__(module, process, reason)
+        self.module, self.process, self.reason = module, process, reason
+
+    def __str__(self) -> str:
+        where = "" if self.process is None else f" {self.process}:"
+        return f"{self.module} was not upgraded:{where} {self.reason}"
 
 
 class CallCycle(Refusal):

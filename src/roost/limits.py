@@ -61,8 +61,8 @@ SUBSCRIBERS_MAX: Final = 100
 """Subscribers of one system monitor."""
 TRACERS_MAX: Final = 16
 """Tracers of one process."""
-TRACERS_MAX: Final = 16
-"""Tracers of one process."""
+UPGRADE_S: Final = 5.0
+"""How long the handlers that run may take before an upgrade gives up, when nothing else is said."""
 
 # Stages
 STAGE_DEMAND: Final = 1_000

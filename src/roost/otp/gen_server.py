@@ -91,6 +91,18 @@ class GenServer:
         belongs into a process that is linked or monitors.
         """
 
+    def code_change(self, old_vsn: int | str | None) -> None:
+        """Make a state of the old code one of the new code, in an upgrade: see `roost.otp.upgrade`.
+
+        It runs on a copy of the state, between two messages; what it raises takes the whole upgrade back. When a class
+        does not define it, its processes keep the attributes that they have.
+
+        Args:
+            old_vsn: the `vsn` of the class before the upgrade.
+        """
+
+    vsn: ClassVar[int | str | None] = None
+    """The version of the code of a class, for `code_change`."""
     redacted: ClassVar[frozenset[str]] = frozenset()
     """Names of attributes, fields, keys and arguments whose values no report shows: they read "***" there."""
 

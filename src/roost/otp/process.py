@@ -325,7 +325,7 @@ class Process:
             ProcessDown: when the process ends first.
             CallCycle: when it would wait for the caller.
         """
-        await self.order(_suspend)
+        await self.order(hold)
 
     def resume(self) -> None:
         """Handle ordinary mail again. Harmless when the process is not suspended, or has ended."""
@@ -406,6 +406,7 @@ class Process:
         ending.kill(self)
 
 
-def _suspend(process: Process) -> None:
+def hold(process: Process) -> None:
+    """Suspend a process that is between two messages."""
     process.moded.suspended = True
     process.moded.asleep = process.open = False

@@ -130,12 +130,12 @@ def _remote_class(cls: type[ServerT]) -> type[ServerT]:
     """The class of remote handles of `cls`; made once, and kept in it."""
     made: type[ServerT] | None = vars(cls).get("__remote__")
     if made is None:
-        made = _make_remote_class(cls)
+        made = make_remote_class(cls)
         type.__setattr__(cls, "__remote__", made)
     return made
 
 
-def _make_remote_class(cls: type[ServerT]) -> type[ServerT]:
+def make_remote_class(cls: type[ServerT]) -> type[ServerT]:
     calls, casts = cls.__calls__, cls.__casts__
     namespace: dict[str, object] = {
         **private_members(cls, frozenset((*calls, *casts))),

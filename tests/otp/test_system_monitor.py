@@ -13,7 +13,7 @@ import pytest
 
 from roost.errors import Overloaded, StartIgnored
 from roost.limits import MONITORED_PER_SWEEP, SUBSCRIBERS_MAX, SWEEP_MAILBOXES_S
-from roost.otp import GenServer, Scheduler, call, cast, info
+from roost.otp import GenServer, Scheduler, Supervisor, call, cast, info
 from roost.otp.system_monitor import Event, LongMailbox, LongSchedule, SystemMonitor
 from roost.runtime import Runtime
 from roost.runtime.watchdog import Look, Tell, Watch
@@ -270,6 +270,34 @@ async def test_one_monitor_is_enough_and_subscribers_outlive_it() -> None:
         hand.blocked(0.2, hand.seen())
         assert len(events) == 1
         await second.stop()
+
+
+async def test_a_supervisor_goes_on_without_a_second_monitor() -> None:
+    hand = Hand()
+    with world(hand).entered():
+        first = await Supervisor.start([SystemMonitor.child()])
+        second = await Supervisor.start([SystemMonitor.child(), Worker.child(name="worker")])
+        assert Worker.whereis("worker").is_alive()
+        await second.stop()
+        assert hand.watched() == 1
+        await first.stop()
+        assert hand.watched() == 0
+
+
+async def test_a_monitor_that_crashes_is_started_again_and_forgets_nothing() -> None:
+    hand, events = Hand(), list[Event]()
+    with world(hand).entered():
+        supervisor = await Supervisor.start([SystemMonitor.child()])
+        SystemMonitor.subscribe(events.append)
+        hand.blocked(0.25, hand.seen())
+        [child] = await supervisor.which_children()
+        assert child.process is not None
+        child.process.exit("boom")
+        while not hand.watched():  # noqa: ASYNC110  # there is no event for it
+            await asyncio.sleep(0)
+        hand.blocked(0.25, hand.seen())
+        assert (len(events), SystemMonitor.metrics().long_schedules) == (2, 2)
+        await supervisor.stop()
 
 
 async def test_a_frame_that_cannot_be_looked_into_is_still_told() -> None:

@@ -34,6 +34,7 @@
     │   ├── NoQuorum            fewer replicas answered than were needed
     │   ├── StorageFailed       the disk refused a write; it is in memory, and will be tried again
     │   └── Overloaded          a bounded queue is full; says when to come back
+    ├── FlowFailed              a flow one of whose functions raised; says which, and for which element
     ├── StageFailed             a stage whose handler of events raised a refusal, which nobody could take
     ├── BadTransition           a state machine that wants what its rules forbid; the process crashes
     ├── InvariantViolated       a bug in Roost
@@ -87,6 +88,19 @@ class InvariantViolated(RoostError):
     """A bug in Roost: something that cannot happen has happened."""
 
     code: ClassVar[str] = "invariant_violated"
+
+
+class FlowFailed(RoostError):
+    """A function of a flow raised; its `__cause__` is what it raised. `element` is shown, and cut when it is long."""
+
+    code: ClassVar[str] = "flow_failed"
+
+    def __init__(self, step: str, element: str, reason: str) -> None:
+        super().__init__(step, element, reason)
+        self.step, self.element, self.reason = step, element, reason
+
+    def __str__(self) -> str:
+        return f"{self.step} failed for {self.element}: {self.reason}"
 
 
 class StageFailed(RoostError):

@@ -82,6 +82,20 @@ CPU_JOBS_WAITING_MAX: Final = 10_000
 CPU_PAYLOAD_BYTES_MAX: Final = 64 * 1024 * 1024
 """The encoded arguments, or the encoded result, of one function in a worker process."""
 
+# Flows
+FLOW_BATCH: Final = 500
+"""Elements of a flow that travel together, when nothing else is said."""
+FLOW_STAGES: Final = 8
+"""Stages that await functions of a flow at the same time, when nothing else is said."""
+FLOW_CPU_BATCHES: Final = 64
+"""Batches under way to one stage of a flow that computes in worker processes; half of them make one job."""
+FLOW_PROGRESS_S: Final = 0.5
+"""How often the progress of a flow is told, when nothing else is said."""
+FLOW_SKIPS_LOGGED: Final = 100
+"""Elements that a flow leaves out and tells in the log; it only counts further ones."""
+FLOW_KEYS_REMEMBERED: Final = 20_000
+"""Keys whose partition a stage of a flow remembers."""
+
 # Links between nodes
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 """One frame on a link; a longer one closes the link before anything is allocated."""

@@ -59,8 +59,8 @@ class Window:
         """
         return cls("whole", every=every, every_s=every_s)
 
-    @classmethod
     # Any: each application has its own class of events
+    @classmethod
     def fixed(
         cls,
         size_s: float,

@@ -1,0 +1,245 @@
+"""Lines: consecutive steps of a flow, run over a batch in one pass.
+
+What runs per element is the user's own function and nothing else: `map`, `filter` and `chain` of the standard library
+pull the elements through, in C. Which element and which step have failed is worked out only when one has.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from operator import length_hint
+from types import CodeType, TracebackType
+from typing import Final, Literal, NamedTuple, Protocol
+from typing import cast as typed
+
+from roost.errors import FlowFailed
+from roost.limits import FLOW_SKIPS_LOGGED
+from roost.otp.display import display, explain
+
+Kind = Literal["map", "filter", "flat_map"]
+Policy = Literal["raise", "skip"]
+"""What a flow does with an element that fails: fail with it, or leave it out and say so."""
+Named = tuple[str, tuple[Callable[..., object], ...]]
+"""A step by name, and the functions that it calls."""
+ELEMENT_CHARS: Final = 200
+"""How much of a failing element an error shows."""
+
+_log = logging.getLogger("roost.flow")
+
+
+class Step(NamedTuple):
+    """One function that is applied to each element."""
+
+    kind: Kind
+    function: Callable[..., object]
+
+    @property
+    def name(self) -> str:
+        """As the program says it: `map(parse)`."""
+        return f"{self.kind}({name_of(self.function)})"
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its function must be awaited."""
+        return inspect.iscoroutinefunction(self.function)
+
+
+class Meter:
+    """What one run of a flow has done so far. It is shared by the stages of the run and by nobody else.
+
+    Attributes:
+        done: elements of the source that have been through the first part of the flow.
+        emitted: elements that have come out.
+        skipped: elements that have failed and were left out.
+        late: elements that came after their window was closed.
+    """
+
+    __slots__ = ("_on_skip", "_policy", "done", "emitted", "late", "skipped")
+
+    def __init__(self, policy: Policy = "raise", on_skip: Callable[[FlowFailed], object] | None = None) -> None:
+        self._policy, self._on_skip = policy, on_skip
+        self.done = self.emitted = self.skipped = self.late = 0
+
+    @property
+    def skips(self) -> bool:
+        """Whether an element that fails is left out."""
+        return self._policy == "skip"
+
+    def skip(self, failed: FlowFailed) -> None:
+        """An element is left out."""
+        self.skipped += 1
+        if self._on_skip is not None:
+            self._on_skip(failed)
+        elif self.skipped <= FLOW_SKIPS_LOGGED:
+            last = "; further ones are only counted" if self.skipped == FLOW_SKIPS_LOGGED else ""
+            _log.warning("%s%s", failed, last)
+
+
+class Sink(Protocol):
+    """Where a line ends, when not in a list: a fold."""
+
+    name: str
+    functions: tuple[Callable[..., object], ...]
+
+    @property
+    def period_s(self) -> float | None:
+        """How often it wants a `tick`."""
+
+    def take(self, stream: Iterable[object]) -> list[object]:
+        """Take all of it. Returns what comes out."""
+
+    def tick(self) -> list[object]:
+        """A period is over."""
+
+    def end(self) -> list[object]:
+        """The stream is over."""
+
+
+class Line:
+    """Steps, and perhaps a sink, as one pass over a batch."""
+
+    __slots__ = ("_meter", "_steps", "sink")
+
+    def __init__(self, steps: Iterable[Step], sink: Sink | None, meter: Meter) -> None:
+        self._steps, self.sink, self._meter = tuple(steps), sink, meter
+
+    def take(self, items: list[object]) -> list[object]:
+        """Run a batch through.
+
+        Raises:
+            FlowFailed: when a function raised, and the policy is to raise.
+        """
+        if self._meter.skips:
+            return self._take_carefully(items)
+        source = iter(items)
+        try:
+            stream = self._stream(source)
+            made = list(stream) if self.sink is None else self.sink.take(stream)
+            if length_hint(source):
+                raise RuntimeError("a function of the flow has raised StopIteration")
+        except Exception as error:
+            raise self._failed(error, items, source) from error
+        return made
+
+    def _stream(self, source: Iterator[object]) -> Iterator[object]:
+        stream = source
+        for kind, function in self._steps:
+            if kind == "map":
+                stream = map(function, stream)
+            elif kind == "filter":
+                stream = filter(function, stream)
+            else:
+                stream = chain.from_iterable(typed("Iterator[Iterable[object]]", map(function, stream)))
+        return stream
+
+    def _take_carefully(self, items: list[object]) -> list[object]:
+        """The same, one element after the other, for a flow that goes on after a failure."""
+        made: list[object] = []
+        source = iter(items)
+        while True:
+            try:
+                for item in self._stream(source):
+                    made += (item,) if self.sink is None else self.sink.take((item,))
+                if not length_hint(source):
+                    return made
+                raise RuntimeError("a function of the flow has raised StopIteration")
+            except Exception as error:
+                self._meter.skip(self._failed(error, items, source))
+
+    def _failed(self, error: Exception, items: list[object], source: Iterator[object]) -> FlowFailed:
+        """Say which element it was: the last one that has left the source."""
+        element = items[max(0, len(items) - length_hint(source) - 1)]
+        steps: list[Named] = [(step.name, (step.function,)) for step in self._steps]
+        if self.sink is not None:
+            steps.append((self.sink.name, self.sink.functions))
+        return failure(error, element, steps)
+
+
+class SlowLine:
+    """The same with steps that are awaited: one element after the other."""
+
+    __slots__ = ("_meter", "_steps", "sink")
+
+    def __init__(self, steps: Iterable[Step], sink: Sink | None, meter: Meter) -> None:
+        self._steps, self.sink, self._meter = tuple(steps), sink, meter
+
+    async def take(self, items: list[object]) -> list[object]:
+        """Run a batch through.
+
+        Raises:
+            FlowFailed: when a function raised, and the policy is to raise.
+        """
+        made: list[object] = []
+        for item in items:
+            values = [item]
+            name = ""
+            try:
+                for step in self._steps:
+                    name = step.name
+                    values = await self._apply(step, values)
+                if self.sink is not None:
+                    name = self.sink.name
+                    values = self.sink.take(values)
+            except Exception as error:
+                failed = failure(error, item, [(name, ())])
+                if not self._meter.skips:
+                    raise failed from error
+                self._meter.skip(failed)
+            else:
+                made += values
+        return made
+
+    async def _apply(self, step: Step, values: list[object]) -> list[object]:
+        made: list[object] = []
+        for value in values:
+            result = step.function(value)
+            if isinstance(result, Awaitable):
+                result = await result
+            if step.kind == "map":
+                made.append(result)
+            elif step.kind == "flat_map":
+                made += typed("Iterable[object]", result)
+            elif result:
+                made.append(value)
+        return made
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """What a function is called where it is defined."""
+    if isinstance(function, partial):
+        return name_of(function.func)
+    name: str | None = getattr(function, "__qualname__", None)
+    return name or type(function).__qualname__
+
+
+def failure(error: Exception, element: object, steps: Sequence[Named]) -> FlowFailed:
+    """What a flow raises: the step is the one whose function the traceback passes through.
+
+    A function written in C leaves no trace; then it is one of those that could not leave one.
+    """
+    codes = _codes(error.__traceback__)
+    traced = [name for name, functions in steps if any(_code_of(function) in codes for function in functions)]
+    silent = [name for name, functions in steps if any(_code_of(function) is None for function in functions)]
+    names = traced[:1] or silent or [name for name, _ in steps]
+    return FlowFailed(" or ".join(names), display(element, chars_max=ELEMENT_CHARS), explain(error))
+
+
+def _codes(trace: TracebackType | None) -> set[CodeType]:
+    codes: set[CodeType] = set()
+    while trace is not None:
+        codes.add(trace.tb_frame.f_code)
+        trace = trace.tb_next
+    return codes
+
+
+def _code_of(function: Callable[..., object]) -> CodeType | None:
+    inner: object = function.func if isinstance(function, partial) else function
+    for place in (inner, vars(type(inner)).get("__call__")):
+        code: object = getattr(place, "__code__", None)
+        if isinstance(code, CodeType):
+            return code
+    return None

@@ -282,3 +282,40 @@ async def test_a_start_that_is_given_up_ends_when_everything_is_taken_back(cance
         await starting
     assert diary.lines == ["taking back", "taken back"][: 3 - cancels]
     assert not Scheduler.current().processes
+
+
+class Ready(GenServer):
+    """Has started in the moment in which its start is given up; `stubborn` does not even listen."""
+
+    async def init(self, diary: Diary, stubborn: bool) -> None:
+        self.diary = diary
+        while not diary.gate.is_set():
+            try:
+                await diary.gate.wait()
+            except asyncio.CancelledError:
+                if not stubborn:
+                    raise
+                diary.gate.set()
+
+    async def terminate(self, reason: Reason) -> None:
+        self.diary.lines.append(f"ending {reason}")
+        await asyncio.sleep(0)
+        self.diary.lines.append("ended")
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_what_has_started_when_its_start_is_given_up_is_stopped(stubborn: bool) -> None:
+    diary = Diary()
+    starting = asyncio.ensure_future(Ready.start(diary, stubborn))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    if stubborn:
+        starting.cancel()
+    else:
+        diary.gate.set()
+        await asyncio.sleep(0)  # init goes on, and ends
+        starting.cancel()  # before the starter has heard of it
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert diary.lines == ["ending shutdown", "ended"]
+    assert not Scheduler.current().processes

@@ -18,7 +18,7 @@ from roost.errors import NameTaken, NoSuchProcess, Overloaded, StartFailed, Star
 from roost.limits import NAME_BYTES_MAX, REDUCTIONS_PER_TURN
 from roost.otp.crash import explain
 from roost.otp.declare import ASKED, Spec
-from roost.otp.ending import finish
+from roost.otp.ending import close, finish
 from roost.otp.isolation import ATOMS, hand_over, isolate
 from roost.otp.name import Name
 from roost.otp.outcome import Ignore, Stop
@@ -211,6 +211,9 @@ class Scheduler:
             await asyncio.wait([task], timeout=timeout_s)
         except asyncio.CancelledError:
             await _cancelled(task)
+            if process.alive and not task.cancelled() and task.exception() is None:
+                process.task = None
+                await _given_up(process)
             raise
         if not task.done():
             task.cancel()
@@ -224,9 +227,7 @@ class Scheduler:
 
     def _not_started(self, process: Process, parent: Process | None, error: BaseException) -> BaseException:
         """Take back a process whose init has failed. Whoever starts it gets the exception, so no signal is sent."""
-        for one, other in ((process, parent), (parent, process)):
-            if one is not None and other is not None and one.ties is not None:
-                one.ties.links.pop(other, None)
+        _untie_from(parent, process)
         process.leaving = ("noproc", False)
         finish(process, "noproc")
         if isinstance(error, Ignore):
@@ -457,6 +458,28 @@ async def _cancelled(task: asyncio.Task[object]) -> None:
             await asyncio.wait([task])
         except asyncio.CancelledError:
             continue
+
+
+async def _given_up(process: Process) -> None:
+    """Its `init` has succeeded, and whoever started it does not want it any more: stop it, as one stops a process.
+
+    Whoever is cancelled again while he waits kills it.
+    """
+    _untie_from(process.tied.parent, process)
+    down = process.handle.down()
+    close(process, "shutdown", True)
+    while not down.done():
+        try:
+            await asyncio.wait([down])
+        except asyncio.CancelledError:
+            process.kill()
+
+
+def _untie_from(parent: Process | None, process: Process) -> None:
+    """A process that did not start sends its parent no signal: the parent gets an exception."""
+    for one, other in ((process, parent), (parent, process)):
+        if one is not None and other is not None and one.ties is not None:
+            one.ties.links.pop(other, None)
 
 
 def _cause(error: BaseException) -> BaseException | None:

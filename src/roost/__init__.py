@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from roost.otp import Application as Application
     from roost.otp import Caller as Caller
     from roost.otp import Child as Child
+    from roost.otp import CrashReport as CrashReport
     from roost.otp import Down as Down
     from roost.otp import DynamicSupervisor as DynamicSupervisor
     from roost.otp import EventHandler as EventHandler
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from roost.otp import Exited as Exited
     from roost.otp import GenServer as GenServer
     from roost.otp import Ignore as Ignore
+    from roost.otp import LongMailbox as LongMailbox
+    from roost.otp import LongSchedule as LongSchedule
     from roost.otp import NamedTimeout as NamedTimeout
     from roost.otp import NoReply as NoReply
     from roost.otp import Ok as Ok
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from roost.otp import StateTimeout as StateTimeout
     from roost.otp import Stop as Stop
     from roost.otp import Supervisor as Supervisor
+    from roost.otp import SupervisorReport as SupervisorReport
+    from roost.otp import SystemMonitor as SystemMonitor
     from roost.otp import Task as Task
     from roost.otp import TaskEnded as TaskEnded
     from roost.otp import TaskSupervisor as TaskSupervisor
@@ -44,6 +49,9 @@ if TYPE_CHECKING:
     from roost.otp import info as info
     from roost.otp import send as send
     from roost.otp import send_after as send_after
+    from roost.otp.process_info import process_info as process_info
+    from roost.otp.process_info import process_tree as process_tree
+    from roost.otp.upgrade import upgrade as upgrade
     from roost.web.app import Roost as Roost
     from roost.web.socket import ConnectInfo as ConnectInfo
     from roost.web.socket import Socket as Socket
@@ -84,6 +92,14 @@ _HOME: Final = {
     "info": "roost.otp",
     "send": "roost.otp",
     "send_after": "roost.otp",
+    "CrashReport": "roost.otp",
+    "LongMailbox": "roost.otp",
+    "LongSchedule": "roost.otp",
+    "SupervisorReport": "roost.otp",
+    "SystemMonitor": "roost.otp",
+    "process_info": "roost.otp.process_info",
+    "process_tree": "roost.otp.process_info",
+    "upgrade": "roost.otp.upgrade",
     "Channel": "roost.live.channel",
     "event": "roost.live.channel",
     "Roost": "roost.web.app",

@@ -11,6 +11,7 @@ from roost.otp.application import Application
 from roost.otp.child import Child, ChildCounts, ChildState, Restart
 from roost.otp.consumer import Consumer
 from roost.otp.consumer_supervisor import ConsumerSupervisor
+from roost.otp.crash import CrashReport, SupervisorReport
 from roost.otp.declare import CallSpec, call, cast, info
 from roost.otp.dynamic_supervisor import DynamicSupervisor
 from roost.otp.event_handler import EventHandler, RemoveHandler, SwapHandler
@@ -35,6 +36,7 @@ from roost.otp.state_engine import Postpone
 from roost.otp.state_machine import NamedTimeout, StateMachine, StateTimeout
 from roost.otp.subscription import Delivery, Subscription
 from roost.otp.supervisor import Supervisor
+from roost.otp.system_monitor import LongMailbox, LongSchedule, MonitorMetrics, SystemMonitor
 from roost.otp.task import Task, TaskEnded
 from roost.otp.task_process import Exited, Ok, TaskProcess
 from roost.otp.task_stream import TaskStream
@@ -53,6 +55,7 @@ __all__ = [
     "ChildState",
     "Consumer",
     "ConsumerSupervisor",
+    "CrashReport",
     "Delivery",
     "DemandDispatcher",
     "Dispatcher",
@@ -68,7 +71,10 @@ __all__ = [
     "HandlerGone",
     "Ignore",
     "Interval",
+    "LongMailbox",
+    "LongSchedule",
     "Monitor",
+    "MonitorMetrics",
     "Name",
     "NamedTimeout",
     "NoReply",
@@ -94,7 +100,9 @@ __all__ = [
     "Stop",
     "Subscription",
     "Supervisor",
+    "SupervisorReport",
     "SwapHandler",
+    "SystemMonitor",
     "Task",
     "TaskEnded",
     "TaskProcess",

@@ -126,6 +126,10 @@ class Owner(GenServer):
         return Task.start_link(crash) if linked else Task.start(crash)
 
     @call
+    def fire_long(self) -> GenServer:
+        return Task.start_link(double, 1, 3600.0)
+
+    @call
     def history(self) -> tuple[object, ...]:
         return tuple(self.heard)
 
@@ -357,6 +361,32 @@ async def test_shutdown_kills_what_does_not_end() -> None:
     await turns(3)
 
 
+async def test_an_await_that_is_cancelled_ends_the_task_though_its_owner_goes_on() -> None:
+    task = Task.async_(double, 1, 3600.0)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(task, 1.0)
+    await turns(5)
+    assert task.done()
+    asked = Task.async_(double, 1, 3.0)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asked.yield_(), 1.0)
+    await turns(5)
+    assert not asked.done(), "who only asks ends nothing"
+    assert await asked == 2
+
+
+async def test_a_shutdown_that_is_cancelled_kills_at_once() -> None:
+    patience = Patience(2)
+    task = Task.async_(resist, patience)
+    await turns(3)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(task.shutdown(60.0), 1.0)
+    assert task.done()
+    await turns(3)
+    patience.end()
+    await turns(3)
+
+
 async def test_shutdown_at_once() -> None:
     task = Task.async_(double, 1, 3600.0)
     await turns(3)
@@ -510,6 +540,13 @@ async def test_fire_and_link() -> None:
     assert owner.is_alive()
     await (await owner.fire(True)).down()
     assert not owner.is_alive()
+    owner = await Owner.start()
+    running = await owner.fire_long()
+    await owner.stop()
+    await turns(5)
+    assert running.is_alive(), 'the end "normal" passes no link'
+    running.exit("shutdown")
+    await turns(5)
     alone = Task.start_link(crash)
     assert isinstance((await alone.down()).reason, ValueError)
 

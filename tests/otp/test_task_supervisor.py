@@ -162,7 +162,12 @@ async def test_tasks_that_do_not_stop_are_killed() -> None:
     other = tasks.start_child(double, 1, 3600.0)
     await turns(5)
     began = loop.time()
-    await tasks.stop()
+    stopping = asyncio.ensure_future(tasks.stop())
+    await asyncio.sleep(1.0)
+    assert tasks.is_alive()
+    with pytest.raises(ProcessDown):
+        tasks.start_child(double, 1)
+    await stopping
     assert loop.time() - began == pytest.approx(2.0)
     assert not stubborn.is_alive()
     assert not other.is_alive()

@@ -106,6 +106,7 @@ async def test_a_declared_error_arrives_as_itself() -> None:
     ("job", "args", "reason"),
     [
         (jobs.leave, (3,), "exit status 3"),
+        (jobs.leave_a_fork_behind, (), "exit status 3"),
         (jobs.kill_itself, (), "SIGKILL"),
         (jobs.break_memory, (), "SIGSEGV"),
         (jobs.die_in_the_answer, (60_000_000,), "SIGKILL"),
@@ -134,6 +135,18 @@ async def test_a_worker_that_is_killed_from_outside(tmp_path: Path) -> None:
         os.kill(first, signal.SIGKILL)
         assert await idle.gone == "it was killed by SIGKILL"
         assert await cpu.run(jobs.pid) != first
+
+
+async def test_signals_that_mean_the_node_do_not_end_a_worker(tmp_path: Path) -> None:
+    async with crew() as cpu:
+        told, gate = NumberPipe(tmp_path, "told"), tmp_path / "gate"
+        os.mkfifo(gate)
+        waiting = asyncio.ensure_future(cpu.run(jobs.meet, (told.path, str(gate))))
+        worker = await told.number()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(worker, number)
+        await asyncio.to_thread(jobs.tell, str(gate), 7)
+        assert await waiting == 7
 
 
 async def test_cancelling_kills_what_runs_and_what_it_has_started(tmp_path: Path) -> None:
@@ -187,8 +200,12 @@ async def test_the_queue_has_a_bound(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
             await cpu.run(jobs.add, (3,))
+        waiting[0].cancel()
+        await asyncio.wait([waiting[0]])
+        waiting[0] = asyncio.ensure_future(cpu.run(jobs.add, (4,)))
+        await asyncio.sleep(0)
         spinning.cancel()
-        assert await asyncio.gather(*waiting) == [1, 2]
+        assert await asyncio.gather(*waiting) == [5, 2]
 
 
 async def test_workers_are_replaced_after_so_many_jobs() -> None:

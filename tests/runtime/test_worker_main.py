@@ -112,16 +112,3 @@ async def test_ctrl_c_is_for_the_program_which_ends_its_workers(tmp_path: Path) 
     text = said.decode()
     assert text.endswith("\nKeyboardInterrupt\n")
     assert "worker_main" not in text
-
-
-async def test_a_signal_to_every_process_of_a_service_is_for_the_program(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(GUARDED)
-    pipe = NumberPipe(tmp_path)
-    program = await asyncio.create_subprocess_exec(sys.executable, "script.py", pipe.path, cwd=tmp_path)
-    worker = await pipe.number()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        os.kill(worker, number)
-    assert not is_gone(worker)
-    program.kill()
-    await program.wait()
-    await ended(worker)

@@ -68,8 +68,12 @@ class Worker:
         finally:
             theirs.close()
         self._socket = ours
+        # Something that it has started may keep its end of the socket open: then only this tells of its end.
+        self._end_news = os.pidfd_open(self._process.pid) if hasattr(os, "pidfd_open") else -1
         ours.setblocking(False)
         loop.add_reader(ours, self._readable)
+        if self._end_news >= 0:
+            loop.add_reader(self._end_news, self._ended)
         self._send(msgspec.json.encode(setup))
 
     @property
@@ -93,6 +97,8 @@ class Worker:
         """End it without a loop: its own has ended before it."""
         self._open = False
         self._socket.close()
+        if self._end_news >= 0:
+            os.close(self._end_news)
         self._kill()
         self._process.wait()
 
@@ -127,10 +133,7 @@ class Worker:
         except OSError:
             data = b""
         if not data:
-            self._close()
-            self._kill()
-            self._bury(LOOK_FIRST_S, GRACE_S)
-            self._on_lost(self)
+            self._lost()
             return
         read = self._read
         read += data
@@ -139,12 +142,26 @@ class Worker:
         self._read = read[size:]
         self._on_reply(self, memoryview(read)[HEADER_BYTES:size])
 
+    def _ended(self) -> None:
+        """Its process is no more. A reply that it has sent before is still in the socket, and is read first."""
+        if self._open and not _has_news(self._socket):
+            self._lost()
+
+    def _lost(self) -> None:
+        self._close()
+        self._kill()
+        self._bury(LOOK_FIRST_S, GRACE_S)
+        self._on_lost(self)
+
     def _close(self) -> None:
         if self._open:
             self._open = False
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
             self._socket.close()
+            if self._end_news >= 0:
+                self._loop.remove_reader(self._end_news)
+                os.close(self._end_news)
 
     def _kill(self) -> None:
         """Kill its process, and those that a function has started in it."""
@@ -163,6 +180,14 @@ class Worker:
             self._loop.call_later(pause_s, self._bury, later_s, grace_s - pause_s)
         elif not self.gone.done():
             self.gone.set_result(_story(code))
+
+
+def _has_news(sock: socket.socket) -> bool:
+    """Whether there is something to read."""
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
 
 
 def _story(code: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from collections.abc import Callable
 
 import msgspec
 
@@ -24,8 +25,8 @@ class Work(msgspec.Struct, frozen=True):
 class Part(GenServer):
     """One part of the program."""
 
-    async def init(self, label: str) -> None:
-        self.label = label
+    async def init(self, app: Callable[[], Application], label: str) -> None:
+        self.app, self.label = app(), label
         self.trap_exits()
         print("start", label, flush=True)
         match label:
@@ -34,7 +35,8 @@ class Part(GenServer):
             case "hung":
                 await asyncio.Event().wait()
             case "slow":
-                await asyncio.sleep(0.3)
+                for _ in iter(lambda: self.app.stopping, True):
+                    await asyncio.sleep(0)
             case "broken" | "done":
                 self.send_after(0.0, Work())
         print("started", label, flush=True)
@@ -48,8 +50,6 @@ class Part(GenServer):
     async def terminate(self, reason: Reason) -> None:
         print("stop", self.label, flush=True)
         match self.label:
-            case "slow":
-                await asyncio.sleep(0.3)
             case "stuck":
                 await asyncio.Event().wait()
             case "blocking":
@@ -59,11 +59,13 @@ class Part(GenServer):
 
 def main(manner: str) -> None:
     """Run the program."""
+    apps: list[Application] = []
     parts = [
-        Part.child(label, id=label, restart="transient", shutdown_s=None, significant=label == "done")
+        Part.child(lambda: apps[0], label, id=label, restart="transient", shutdown_s=None, significant=label == "done")
         for label in ("first", manner, "last")
     ]
-    Application("program", parts, auto_shutdown="any_significant", stop_s=1.0).run()
+    apps.append(Application("program", parts, auto_shutdown="any_significant", stop_s=1.0))
+    apps[0].run()
     print("after", flush=True)
 
 

@@ -113,6 +113,11 @@ async def settle() -> None:
     await turns(200)
 
 
+async def pass_time(seconds: float) -> None:
+    """Let virtual time pass."""
+    await asyncio.sleep(seconds)
+
+
 def alive() -> list[str]:
     """Every process of this world."""
     return [str(process) for process in Scheduler.current().processes.values()]

@@ -13,7 +13,7 @@ import pytest
 
 from roost.errors import CallTimeout, ConfigError, NameTaken, ProcessDown, StartFailed
 from roost.otp import Application, Supervisor
-from tests.otp.nursery import Diary, alive, settle
+from tests.otp.nursery import Diary, alive, pass_time, settle
 
 # In a loop that is there already
 
@@ -74,7 +74,7 @@ async def test_a_start_that_fails_is_taken_back() -> None:
 async def test_a_start_that_is_cancelled_leaves_nothing() -> None:
     diary = Diary()
     starting = asyncio.ensure_future(Application("shop", [diary.child("a"), diary.child("b", late=True)]).start())
-    await asyncio.sleep(0.5)
+    await pass_time(0.5)
     starting.cancel()
     await asyncio.wait([starting])
     await settle()
@@ -124,7 +124,7 @@ async def test_whoever_waits_does_so_until_it_is_stopped_or_done() -> None:
     app = Application("shop", plans, auto_shutdown="any_significant")
     await app.start()
     waiting = asyncio.ensure_future(app.wait())
-    await asyncio.sleep(100.0)
+    await pass_time(100.0)
     assert not waiting.done()
     await diary.end("a", "normal")
     await waiting

@@ -18,7 +18,7 @@ from roost.errors import (
     TooManyChildren,
 )
 from roost.otp import Child, ChildCounts, Down, DynamicSupervisor, GenServer, Scheduler, call, cast
-from tests.otp.nursery import Diary, Worker, alive, settle
+from tests.otp.nursery import Diary, Worker, alive, pass_time, settle
 
 pytestmark = pytest.mark.virtual_time
 
@@ -128,7 +128,7 @@ async def test_a_child_that_waits_for_its_restart_is_called_off_by_the_handle_of
     await supervisor.terminate_child(worker)
     assert (await supervisor.count_children()).specs == 1
     diary.take()
-    await asyncio.sleep(5.0)
+    await pass_time(5.0)
     assert diary.take() == []
     await supervisor.stop()
 
@@ -228,7 +228,7 @@ async def test_the_work_for_one_child_does_not_grow_with_their_number(restart: s
             before = process_time()
             for fly in flies[100 * batch : 100 * (batch + 1)]:
                 fly.die()
-            await asyncio.sleep(2.0)
+            await pass_time(2.0)
             best = min(best, process_time() - before)
         assert (await supervisor.count_children()).active == (count if restart == "permanent" else count - 500)
         await supervisor.stop()

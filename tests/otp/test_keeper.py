@@ -14,7 +14,7 @@ from roost.core.intensity import BACKOFF_FIRST_S
 from roost.errors import ProcessDown, RoostError, StartFailed
 from roost.otp import Child, DynamicSupervisor, Exit, GenServer, Scheduler, Supervisor, call, cast, info
 from roost.sim import turns
-from tests.otp.nursery import Diary, Worker, alive, settle
+from tests.otp.nursery import Diary, Worker, alive, pass_time, settle
 
 pytestmark = pytest.mark.virtual_time
 
@@ -37,9 +37,9 @@ def timers(supervisor: GenServer) -> int:
 async def test_the_first_restart_is_immediate_and_the_next_ones_wait_longer_and_longer() -> None:
     diary = Diary(a="ok fail fail fail fail fail fail fail fail fail fail")
     supervisor = await Supervisor.start(diary.children("a"), max_restarts=20, within_s=60.0)
-    await asyncio.sleep(1.0)
+    await pass_time(1.0)
     await diary.end("a")
-    await asyncio.sleep(30.0)
+    await pass_time(30.0)
     pauses = [later - earlier for earlier, later in zip(diary.times[1:], diary.times[2:], strict=False)]
     assert diary.times[1] == diary.times[0] + 1.0, "at once"
     assert len(pauses) == 10
@@ -54,7 +54,7 @@ async def test_a_child_that_lives_long_enough_is_restarted_at_once_again() -> No
     diary = Diary()
     supervisor = await Supervisor.start(diary.children("a"), max_restarts=3, within_s=2.0)
     for _ in range(10):
-        await asyncio.sleep(2.0)
+        await pass_time(2.0)
         ended = now()
         await diary.end("a")
         assert diary.times[-1] == ended
@@ -70,7 +70,7 @@ async def test_while_a_child_waits_the_others_work_and_the_supervisor_answers() 
     assert (a.process, a.restarting) == (None, True)
     assert (b.process, b.restarting) == (diary.now["b"], False)
     assert (await supervisor.count_children()).active == 1
-    await asyncio.sleep(1.0)
+    await pass_time(1.0)
     a, b = await supervisor.which_children()
     assert (a.process, a.restarting) == (diary.now["a"], False)
     await supervisor.stop()
@@ -89,7 +89,7 @@ async def test_a_group_is_stopped_at_once_and_waits_for_the_pause_of_the_one_tha
     stops = [label for label in "ca" if label in waits]
     assert diary.take() == ["stop b: broken", *[f"stop {label}: shutdown" for label in stops]]
     assert [state.id for state in await supervisor.which_children() if state.restarting] == waits.split()
-    await asyncio.sleep(1.0)
+    await pass_time(1.0)
     assert diary.take() == [f"start {label}" for label in waits.split()]
     assert BACKOFF_FIRST_S / 2 <= diary.times[-1] - before <= BACKOFF_FIRST_S
     await supervisor.stop()
@@ -100,7 +100,7 @@ async def test_the_pause_is_that_of_the_child_that_failed() -> None:
     supervisor = await Supervisor.start(diary.children("a b"), strategy="one_for_all", max_restarts=9)
     await diary.end("a")
     await diary.end("a")
-    await asyncio.sleep(1.0)
+    await pass_time(1.0)
     before = now()
     await diary.end("b")
     assert diary.times[-1] == before, "the first failure of b: at once"
@@ -116,7 +116,7 @@ async def test_an_earlier_failure_takes_over_the_group_of_a_later_one() -> None:
     await diary.end("a")
     assert diary.take() == ["stop a: broken", "stop b: shutdown", *[f"start {label}" for label in "abcd"]]
     assert timers(supervisor) == 0
-    await asyncio.sleep(2.0)
+    await pass_time(2.0)
     assert diary.take() == [], "the pause of c was called off"
     await supervisor.stop()
 
@@ -130,7 +130,7 @@ async def test_a_later_failure_waits_for_the_pause_of_an_earlier_one() -> None:
     diary.take()
     await diary.end("c")
     assert diary.take() == ["stop c: broken"]
-    await asyncio.sleep(2.0)
+    await pass_time(2.0)
     assert diary.take() == ["start a", "start b", "start c"]
     await supervisor.stop()
 
@@ -143,7 +143,7 @@ async def test_a_child_started_while_its_group_waits_is_restarted_with_it() -> N
     await supervisor.start_child(diary.child("c"))
     await supervisor.start_child(diary.child("t", "temporary"))
     diary.take()
-    await asyncio.sleep(2.0)
+    await pass_time(2.0)
     assert diary.take() == ["stop t: shutdown", "stop c: shutdown", "start a", "start b", "start c"]
     assert [state.id for state in await supervisor.which_children()] == ["a", "b", "c"]
     await supervisor.stop()
@@ -159,7 +159,7 @@ async def test_a_child_that_is_terminated_in_its_pause_does_not_come_back(strate
     await supervisor.delete_child("a")
     assert timers(supervisor) == (0 if strategy == "one_for_one" else 1)
     diary.take()
-    await asyncio.sleep(10.0)
+    await pass_time(10.0)
     assert diary.take() == ([] if strategy == "one_for_one" else ["start b"])
     assert timers(supervisor) == 0
     await supervisor.stop()
@@ -173,7 +173,7 @@ async def test_one_of_several_that_wait_is_called_off_alone() -> None:
     assert timers(supervisor) == 2
     await supervisor.terminate_child("a")
     assert timers(supervisor) == 1
-    await asyncio.sleep(10.0)
+    await pass_time(10.0)
     assert [state.process is not None for state in await supervisor.which_children()] == [False, True]
     await supervisor.stop()
 
@@ -187,7 +187,7 @@ async def test_a_group_that_is_terminated_in_its_pause_leaves_no_timer() -> None
     await supervisor.terminate_child("a")
     assert timers(supervisor) == 0
     await supervisor.restart_child("a")
-    await asyncio.sleep(10.0)
+    await pass_time(10.0)
     assert [state.process is not None for state in await supervisor.which_children()] == [True, False]
     await supervisor.stop()
 
@@ -205,12 +205,12 @@ async def test_a_pause_that_was_called_off_after_its_end_changes_nothing() -> No
     await asyncio.sleep(0)
     terminated = asyncio.ensure_future(supervisor.terminate_child("a"))
     restarted = asyncio.ensure_future(supervisor.restart_child("a"))
-    await asyncio.sleep(5.0)
+    await pass_time(5.0)
     await asyncio.gather(busy, terminated, restarted)
     before = now()
     diary.take()
     await diary.end("a")
-    await asyncio.sleep(1.0)
+    await pass_time(1.0)
     assert diary.take() == ["stop a: broken", "start a"]
     assert diary.times[-1] - before >= BACKOFF_FIRST_S, "the third failure in a row"
     await supervisor.stop()
@@ -228,7 +228,7 @@ async def test_two_ends_at_the_same_time_are_one_restart_of_the_group(strategy: 
     diary.now["b"].exit("kill")
     await settle()
     assert diary.take() == ["stop c: shutdown", "start a", "start b", "start c"]
-    await asyncio.sleep(2.0)
+    await pass_time(2.0)
     assert supervisor.is_alive()
     assert diary.take() == []
     await supervisor.stop()
@@ -251,12 +251,12 @@ async def test_a_child_that_ends_while_others_are_stopped_or_started_is_not_lost
     )
     diary.take()
     diary.now["a"].exit("kill")
-    await asyncio.sleep(0.5)
+    await pass_time(0.5)
     diary.now["b"].exit("kill")  # while c stops: its restart is under way already
-    await asyncio.sleep(1.0)
+    await pass_time(1.0)
     assert diary.take() == ["stop c: shutdown", "stopped c", "start a", "start b"]
     diary.now["b"].exit("kill")  # while c starts: that is one more restart, of all of them
-    await asyncio.sleep(5.0)
+    await pass_time(5.0)
     assert diary.take() == [
         *("start c", "stop c: shutdown", "stopped c", "stop a: shutdown"),
         *("start a", "start b", "start c"),
@@ -268,7 +268,7 @@ async def test_a_child_that_ends_while_others_are_stopped_or_started_is_not_lost
 async def test_a_child_that_ends_while_the_supervisor_starts_is_restarted_then() -> None:
     diary = Diary()
     starting = asyncio.ensure_future(Supervisor.start([diary.child("a"), diary.child("b", late=True)]))
-    await asyncio.sleep(0.5)
+    await pass_time(0.5)
     diary.now["a"].exit("kill")
     supervisor = await starting
     await settle()
@@ -443,10 +443,10 @@ async def test_what_a_killed_supervisor_leaves_behind_has_its_time_to_stop_and_n
     supervisor.exit("kill")
     await settle()
     assert sorted(diary.take()) == ["stop a: killed", "stop b: killed", "stop d: shutdown"]
-    await asyncio.sleep(1.5)
+    await pass_time(1.5)
     assert diary.take() == ["stopped a"]
     assert len(alive()) == 3
-    await asyncio.sleep(2.0)
+    await pass_time(2.0)
     assert alive() == []
     assert diary.take() == []
 
@@ -456,13 +456,13 @@ async def test_a_supervisor_that_is_killed_while_it_stops_leaves_nothing_behind(
     diary.stop_s = {"a": 60.0, "b": 60.0}
     supervisor = await Supervisor.start([diary.child("a", shutdown_s=5.0), diary.child("b", shutdown_s=50.0)])
     stopping = asyncio.ensure_future(supervisor.stop())
-    await asyncio.sleep(1.0)
+    await pass_time(1.0)
     supervisor.exit("kill")
     await stopping
     assert len(alive()) == 2
-    await asyncio.sleep(5.1)
+    await pass_time(5.1)
     assert len(alive()) == 1
-    await asyncio.sleep(45.0)
+    await pass_time(45.0)
     assert alive() == []
 
 
@@ -475,7 +475,7 @@ async def busy_life(diary: Diary, strategy: str) -> None:
         worker = diary.now[label]
         if worker.is_alive():
             worker.quit("broken")
-        await asyncio.sleep(0.4)
+        await pass_time(0.4)
     await supervisor.start_child(diary.child("f", late=True))
     await supervisor.terminate_child("a")
     await supervisor.restart_child("a")
@@ -489,7 +489,7 @@ async def crowd(diary: Diary, strategy: str) -> None:
     for label in "abab":
         if diary.now[label].is_alive():
             diary.now[label].quit("broken")
-        await asyncio.sleep(0.4)
+        await pass_time(0.4)
     await supervisor.terminate_child(workers[2])
     await supervisor.stop()
 
@@ -514,7 +514,7 @@ async def test_nothing_outlives_a_supervisor_that_ends_at_any_moment(
         diary = Diary(a="ok ok fail fail")
         diary.stop_s = {"c": 0.5, "d": 0.1}
         living = asyncio.ensure_future(until_over(life(diary, strategy)))
-        await asyncio.sleep(round(draw.uniform(0.0, 6.0), 1))
+        await pass_time(round(draw.uniform(0.0, 6.0), 1))
         await turns(draw.randrange(25))
         if how == "cancel":
             living.cancel()
@@ -524,7 +524,7 @@ async def test_nothing_outlives_a_supervisor_that_ends_at_any_moment(
             nursery.kill()
         started = len(diary.times)
         await asyncio.wait([living])
-        await asyncio.sleep(5.1)
+        await pass_time(5.1)
         assert alive() == []
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert nursery is None or len(diary.times) == started, "and nothing is started after its end"

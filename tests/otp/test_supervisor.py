@@ -5,7 +5,6 @@ The tables are what OTP 25's supervisor does, observed.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import assert_type
 
@@ -22,7 +21,7 @@ from roost.errors import (
     StartIgnored,
 )
 from roost.otp import Child, ChildCounts, GenServer, Supervisor, call
-from tests.otp.nursery import Diary, Worker, alive, settle
+from tests.otp.nursery import Diary, Worker, alive, pass_time, settle
 
 pytestmark = pytest.mark.virtual_time
 
@@ -208,7 +207,7 @@ async def test_who_is_restarted_with_a_child(strategy: str, stops: str, starts: 
     supervisor = await Supervisor.start([diary.child(label, late=late) for label in "abcd"], strategy=strategy)
     diary.take()
     await diary.end("b")
-    await asyncio.sleep(10.0 if late else 0.0)
+    await pass_time(10.0 if late else 0.0)
     assert diary.take() == [
         "stop b: broken",
         *[f"stop {label}: shutdown" for label in stops.split()],
@@ -248,7 +247,7 @@ async def test_a_start_that_fails_in_a_restart_is_one_more_restart(
     supervisor = await Supervisor.start(diary.children("a b c d"), strategy=strategy, max_restarts=3)
     diary.take()
     await diary.end(dies)
-    await asyncio.sleep(5.0)
+    await pass_time(5.0)
     seen = [
         {"start": "!" if event.endswith("fail") else "+", "stop": "-"}[event.split()[0]] + event.split()[1].strip(":")
         for event in diary.take()
@@ -286,7 +285,7 @@ async def test_one_restart_too_many_ends_the_supervisor(max_restarts: int, caplo
     down = supervisor.down()
     for _ in range(max_restarts):
         await diary.end("a")
-        await asyncio.sleep(1.0)
+        await pass_time(1.0)
         assert await states(supervisor) == "a b"
     diary.take()
     await diary.end("a")
@@ -300,7 +299,7 @@ async def test_restarts_that_are_far_apart_are_borne_for_ever() -> None:
     supervisor = await Supervisor.start(diary.children("a"), max_restarts=1, within_s=5.0)
     for _ in range(20):
         await diary.end("a")
-        await asyncio.sleep(5.001)
+        await pass_time(5.001)
     assert await states(supervisor) == "a"
     await supervisor.stop()
 
@@ -404,7 +403,7 @@ async def test_all_significant_waits_for_those_that_will_be_restarted() -> None:
     assert await states(supervisor) == "a? b"
     await diary.end("b", "normal")
     assert supervisor.is_alive()
-    await asyncio.sleep(1.0)
+    await pass_time(1.0)
     assert await states(supervisor) == "a (b)"
     await diary.end("a", "normal")
     assert not supervisor.is_alive()
@@ -485,7 +484,7 @@ async def test_a_terminated_child_waits_for_its_restart_by_hand() -> None:
     old = diary.now["a"]
     await supervisor.terminate_child("a")
     assert not old.is_alive()
-    await asyncio.sleep(100.0)
+    await pass_time(100.0)
     assert await states(supervisor) == "(a) b"
     await supervisor.restart_child("a")
     assert await states(supervisor) == "a b"

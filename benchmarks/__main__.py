@@ -28,6 +28,7 @@ NAMES = (
     "task_start",
     "isolation",
     "timers",
+    "flow_words",
     "node_call",
     "kv_put",
     "kv_get",

@@ -9,12 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from roost.jobs import Flow as Flow
+    from roost.jobs import Window as Window
     from roost.live.channel import Channel as Channel
     from roost.live.channel import event as event
     from roost.otp import Agent as Agent
     from roost.otp import Application as Application
     from roost.otp import Caller as Caller
     from roost.otp import Child as Child
+    from roost.otp import Consumer as Consumer
+    from roost.otp import ConsumerSupervisor as ConsumerSupervisor
     from roost.otp import CrashReport as CrashReport
     from roost.otp import Down as Down
     from roost.otp import DynamicSupervisor as DynamicSupervisor
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from roost.otp import EventManager as EventManager
     from roost.otp import Exit as Exit
     from roost.otp import Exited as Exited
+    from roost.otp import FromIterable as FromIterable
     from roost.otp import GenServer as GenServer
     from roost.otp import Ignore as Ignore
     from roost.otp import LongMailbox as LongMailbox
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
     from roost.otp import Ok as Ok
     from roost.otp import PartitionSupervisor as PartitionSupervisor
     from roost.otp import Postpone as Postpone
+    from roost.otp import Producer as Producer
+    from roost.otp import ProducerConsumer as ProducerConsumer
     from roost.otp import Registry as Registry
     from roost.otp import RegistryKey as RegistryKey
     from roost.otp import Request as Request
@@ -100,6 +107,13 @@ _HOME: Final = {
     "process_info": "roost.otp.process_info",
     "process_tree": "roost.otp.process_info",
     "upgrade": "roost.otp.upgrade",
+    "Consumer": "roost.otp",
+    "ConsumerSupervisor": "roost.otp",
+    "FromIterable": "roost.otp",
+    "Producer": "roost.otp",
+    "ProducerConsumer": "roost.otp",
+    "Flow": "roost.jobs",
+    "Window": "roost.jobs",
     "Channel": "roost.live.channel",
     "event": "roost.live.channel",
     "Roost": "roost.web.app",

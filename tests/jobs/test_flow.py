@@ -189,11 +189,11 @@ async def test_events_of_stages_flow_until_their_producers_end() -> None:
 async def test_events_that_were_not_taken_go_back_to_their_producer() -> None:
     mute = await Mute.start()
     mute.say([1, 2, 3, 4])
-    async with Flow.from_stages(mute, max_demand=2).__aiter__() as run:
+    async with Flow.from_stages(mute, max_demand=2).stream() as run:
         assert await anext(run) == 1
     counts = await mute.counts()
     assert counts.buffered == 4 - counts.acknowledged
-    assert await Flow.from_stages(mute, max_demand=1).__aiter__().batch() is not None
+    assert await Flow.from_stages(mute, max_demand=1).stream().batch() is not None
     await mute.stop()
 
 
@@ -222,13 +222,13 @@ async def test_leaving_early_ends_everything() -> None:
         break
     await turns(20)
     assert processes() == []
-    run = flow.__aiter__()
+    run = flow.stream()
     await anext(run)
     del run
     gc.collect()
     await turns(20)
     assert processes() == []
-    async with flow.__aiter__() as left:
+    async with flow.stream() as left:
         await anext(left)
         assert processes() != []
     assert processes() == []

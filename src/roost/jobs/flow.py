@@ -250,9 +250,15 @@ class Flow(AsyncIterable[T], Generic[T]):
         """Call `hook` with how far the run is, every `every_s` seconds, and once at its end."""
         return type(self)(self._plan, replace(self._settings, on_progress=hook, progress_s=every_s))
 
-    def __aiter__(self) -> FlowRun[T]:
-        """Run it, and iterate over what comes out. Leaving early ends it."""
+    def stream(self) -> FlowRun[T]:
+        """Run it, and iterate over what comes out; `async for` over the flow itself does the same.
+
+        Leaving early ends it: at once, but without waiting for that; `async with` waits.
+        """
         return FlowRun(self._plan, self._settings)
+
+    def __aiter__(self) -> FlowRun[T]:
+        return self.stream()
 
     async def collect(self) -> list[T]:
         """Run it, and return what comes out.
@@ -262,14 +268,14 @@ class Flow(AsyncIterable[T], Generic[T]):
             StartFailed: when it could not be started; its cause says why.
         """
         made: list[T] = []
-        async with self.__aiter__() as run:
+        async with self.stream() as run:
             while (items := await run.batch()) is not None:
                 made += items
         return made
 
     async def run(self) -> Progress:
         """Run it for what it does, and return how it was. Raises as `collect`."""
-        async with self.__aiter__() as run:
+        async with self.stream() as run:
             while await run.batch() is not None:
                 pass
         assert run.progress is not None

@@ -69,3 +69,12 @@ def test_a_periodic_task_goes_on_after_its_crash(
 ) -> None:
     assert told("periodic", capsys) == ["released apples", "released pears", "released plums", "still sweeping"]
     assert "a cart that nobody expected" in caplog.text
+
+
+def test_an_import_is_watched_while_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    first, *bars, last = told("import_with_progress", capsys)
+    assert first == "a second import has to wait"
+    done = [int(bar.split("#")[-1].split()[0]) for bar in bars]
+    assert len(done) > 3
+    assert done == sorted(set(done)), "only forward"
+    assert last.startswith("imported 4995 products worth 124,752.50, left out 5: {'name': 'product 999'")

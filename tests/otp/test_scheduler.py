@@ -11,8 +11,8 @@ import pytest
 from roost.errors import BadMessage, NoSuchProcess, Overloaded, ProcessDown, Refusal
 from roost.limits import MAILBOX_MESSAGES_MAX, REDUCTIONS_PER_TURN
 from roost.otp import GenServer, Scheduler, call, cast
-from roost.otp.serving import SERVED_PER_TURN
 from roost.otp.reply import Reply
+from roost.otp.serving import SERVED_PER_TURN
 from roost.runtime import Runtime
 
 

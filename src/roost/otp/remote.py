@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from roost.errors import NotSendable
 from roost.limits import CALL_TIMEOUT_S
 from roost.otp.declare import isolate_arguments
+from roost.otp.face import is_face
 from roost.otp.handle import build, derive, private_members
 from roost.otp.isolation import ATOMS
 from roost.otp.reply import Failed
@@ -136,12 +138,13 @@ def _remote_class(cls: type[ServerT]) -> type[ServerT]:
 
 
 def make_remote_class(cls: type[ServerT]) -> type[ServerT]:
+    """The class of remote handles of `cls`, made anew."""
     calls, casts = cls.__calls__, cls.__casts__
     namespace: dict[str, object] = {
         **private_members(cls, frozenset((*calls, *casts))),
         **{name: _call(spec) for name, spec in calls.items()},
         **{name: _cast(spec) for name, spec in casts.items()},
-        **{name: _local_only(name) for name in ("is_alive", "exit", "stop", "down")},
+        **{name: _local_only(name) for name in ("is_alive", "exit", "stop", "down", *_faces(cls))},
         "pid": property(_local_only("pid")),
         "with_timeout": _with_timeout,
         "__slots__": (),
@@ -155,3 +158,8 @@ def make_remote_class(cls: type[ServerT]) -> type[ServerT]:
         "__repr__": _show,
     }
     return derive(cls, namespace)
+
+
+def _faces(cls: type[GenServer]) -> list[str]:
+    """What handles of this node have beside the declared messages: it needs the process itself."""
+    return [name for name in dir(cls) if is_face(inspect.getattr_static(cls, name))]

@@ -310,7 +310,7 @@ class Scheduler:
         """
         if self._held is None and type(reply) is not Callback:
             self._held = (reply, value)
-        else:
+        elif not reply.done():  # the handler may have ended its own caller
             reply.set_result(value)
 
     @contextmanager

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from tests.otp.supervision_model import Model, Told
+from tests.otp.supervision_model import Model, Shape, Told
 from tests.otp.supervision_script import Branch, Plan, Restart, Script, Shutdown, Start, Step, Strategy, Verb, Worker
 
 T = TypeVar("T")
@@ -39,12 +39,12 @@ class Draw:
         self._ids = 0
         self._workers = 0
 
-    def script(self) -> tuple[Script, list[Told], Model]:
-        """The script, what each step must lead to, and the model afterwards."""
+    def script(self) -> tuple[Script, list[Told], Shape]:
+        """The script, what each step must lead to, and the tree before the last step, which ends it."""
         root = self.branch(1, None)
         model = Model(root, leaves_orphans=self._original)
         script, told = Script(root, []), [model.boot()]
-        at, before = 0.0, ""
+        at, before, shape = 0.0, "", model.shape()
         for _ in range(self.number(1, STEPS_MAX)):
             if root.id not in model.now:
                 break
@@ -52,12 +52,14 @@ class Draw:
             step = self._step(at, before, model)
             before = step.target
             script.steps.append(step)
+            shape = model.shape()
             told.append(model.step(step))
         if root.id in model.now:
+            shape = model.shape()
             last = Step(at + 1, self.one(("stop", "leave")), root.id, self.one(REASONS))
             script.steps.append(last)
             told.append(model.step(last))
-        return script, told, model
+        return script, told, shape
 
     # Plans
 
@@ -71,7 +73,7 @@ class Draw:
         if parent is not None:
             self._child(branch, parent)
             branch.shutdown = "brutal" if branch.shutdown == "brutal" else "endless"
-            if self.chance(0.15):
+            if self.chance(0.2):
                 self._make_dynamic(branch)
                 return branch
         for _ in range(self.number(1, 4)):
@@ -100,8 +102,8 @@ class Draw:
         return worker
 
     def _starts(self, parent: Branch) -> list[Start]:
-        first: Start = "ok" if self.chance(0.85) else self.one(("late", "raise", "stop", "ignore"))
-        later: tuple[Start, ...] = ("ok", "late", "raise", "raise", "stop", "ignore")
+        first: Start = "ok" if self.chance(0.75) else self.one(("late", "ignore", "ignore", "raise", "stop"))
+        later: tuple[Start, ...] = ("ok", "late", "raise", "stop", "ignore", "ignore")
         starts = [first, *(self.one(later) for _ in range(self.number(0, 4)))]
         # OTP keeps a dynamic child whose restart is ignored, without a process: an accident that nobody wants.
         dynamic = parent.strategy == "dynamic" and self._original

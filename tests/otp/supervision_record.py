@@ -27,7 +27,7 @@ LENGTH_MIN: Final = 2
 
 
 class Played(msgspec.Struct):
-    """What OTP has done: the events of the start and of each step, and the tree at the end."""
+    """What OTP has done: the events of the start and of each step, and the tree before the last step, which ends it."""
 
     trace: list[list[str]]
     shape: Shape
@@ -81,9 +81,13 @@ def main() -> None:
 
 
 def expected(script: Script, *, leaves_orphans: bool) -> tuple[list[Told], Shape]:
-    """What the model says: what each step leads to, and the tree at the end."""
+    """What the model says: what each step leads to, and the tree before the last step, which ends it."""
     model = Model(script.root, leaves_orphans=leaves_orphans)
-    return [model.boot(), *(model.step(step) for step in script.steps)], model.shape()
+    told, shape = [model.boot()], model.shape()
+    for step in script.steps:
+        shape = model.shape()
+        told.append(model.step(step))
+    return told, shape
 
 
 def disagreement(recorded: Recorded) -> str | None:
@@ -93,7 +97,7 @@ def disagreement(recorded: Recorded) -> str | None:
         problem = one.differs(seen)
         if problem is not None:
             return f"step {number}: {problem}"
-    return None if shape == recorded.played.shape else f"the tree at the end: {shape}"
+    return None if shape == recorded.played.shape else f"the tree before the last step: {shape}"
 
 
 def term(value: object) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.otp.supervision_grove import Grove, Life
+from tests.otp.supervision_grove import LATE_S, Grove, Life
 from tests.otp.supervision_script import Branch, Plan
 
 PAUSE_S: Final = 1.0
@@ -32,7 +32,8 @@ class Judge:
     def __init__(self, grove: Grove, unit_s: float, asked: list[tuple[str, str, str]]) -> None:
         self.problems: list[str] = []
         self._grove, self._unit_s, self._asked = grove, unit_s, asked
-        self._live: dict[Life, None] = {}
+        self._live: dict[Life, float] = {}
+        """Who lives, and when its init was over."""
         self._over: dict[Life, str] = {}
         self._below: dict[Life, list[Life]] = {}
         """All lives under one life of a supervisor, in the order of their starts."""
@@ -51,7 +52,7 @@ class Judge:
                 case "failed" | "end":
                     if verb == "end" and how == "shutdown" and not isinstance(self._grove.plans[id], Branch):
                         self._is_backwards((id, life))
-                    self._ended((id, life), verb, how)
+                    self._ended((id, life), how, at)
         self._counted()
         return self.problems
 
@@ -66,7 +67,7 @@ class Judge:
         below.append(child)
         self._starts.setdefault((parent, child[0]), []).append(at)
         if how in ("", "ok", "late"):
-            self._live[child] = None
+            self._live[child] = at + LATE_S if how == "late" else at
         self._may_start(child, parent)
 
     def _may_start(self, child: Life, parent: Life) -> None:
@@ -81,10 +82,10 @@ class Judge:
         if plan.restart == "transient" and alone and is_clean(last):
             self._wrong("restarts", f"{child} comes back after its end with {last!r}")
 
-    def _ended(self, child: Life, verb: str, how: str) -> None:
-        self._live.pop(child, None)
-        self._over[child] = how
-        if how in CUT or (verb == "failed" and how == "cut"):
+    def _ended(self, child: Life, how: str, at: float) -> None:
+        # Whoever ends before its init is over, for whatever reason, has not started.
+        self._over[child] = how if at >= self._live.pop(child, at) else "not started"
+        if how in CUT:
             return
         left = [life for life in self._below.get(child, []) if life in self._live]
         if left:
@@ -93,7 +94,7 @@ class Judge:
     def _is_backwards(self, child: Life) -> None:
         """A supervisor stops this child: those behind it must have ended."""
         parent = self._grove.parents[child]
-        if parent not in self._below or self._branch(parent).strategy == "dynamic":
+        if parent not in self._below or parent in self._over or self._branch(parent).strategy == "dynamic":
             return
         if self._was_asked(("terminate",), parent, child[0]):
             return

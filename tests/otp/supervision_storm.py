@@ -57,24 +57,57 @@ class Storm(msgspec.Struct):
     """
 
     root: Branch
-    held: bool
-    cut: Cut
-    blows: list[Blow]
+    held: bool = False
+    cut: Cut = None
+    rash: bool = False
+    """Whether the blows do not wait until the tree stands."""
+    blows: list[Blow] = []
 
 
 def draw_storm(seed: int) -> Storm:
     """The storm of a seed."""
     draw = Draw(seed)
+    return _squall(draw) if draw.chance(0.35) else _gale(draw)
+
+
+def _squall(draw: Draw) -> Storm:
+    """The children of one supervisor fail again and again, also while it pauses before it restarts them."""
+    root = draw.branch(1, None)
+    branches = [branch for branch in flat(root)[1] if branch.children]
+    branch = draw.one(branches) if branches else root
+    branch.strategy = draw.one(("one_for_one", "one_for_all", "rest_for_one", "rest_for_one"))
+    branch.max_restarts, branch.auto_shutdown = draw.number(5, 12), "never"
+    for child in branch.children:
+        child.significant = False
+        child.restart = draw.one(("permanent", "permanent", "permanent", "transient", "temporary"))
+    storm = Storm(root)
+    ids = [child.id for child in branch.children] or ["nobody"]
+    for _ in range(draw.number(4, 12)):
+        pause_s = draw.one((-1.0, -3.0, 0.002, 0.01, 0.02, 0.03, 0.05, 0.08, 0.15))
+        if draw.chance(0.75):
+            storm.blows.append(Blow(pause_s, draw.one(("kill", "kill", "crash", "quit")), draw.one(ids), "bored"))
+        else:
+            act = draw.one(("terminate", "restart", "delete", "which", "stop"))
+            target = draw.one(ids) if act == "stop" else branch.id
+            storm.blows.append(Blow(pause_s, act, target, "bored" if act == "stop" else draw.one(ids)))
+    return storm
+
+
+def _gale(draw: Draw) -> Storm:
+    """Anything happens anywhere."""
     root = draw.branch(1, None)
     leaves, branches = flat(root)
     for leaf in leaves:
         leaf.named = draw.chance(0.15)
-    storm = Storm(root, draw.chance(0.5), None, [])
+    storm = Storm(root, draw.chance(0.5))
     if draw.chance(0.2):
         storm.cut = -float(draw.number(1, 40)) if draw.chance(0.8) else draw.one((0.005, 0.015, 0.04))
+    storm.rash = storm.cut is not None or draw.chance(0.1)
     for _ in range(draw.number(2, 12)):
         if draw.chance(0.02):
             blow = Blow(draw.one(PAUSES), "leave", root.id, draw.one(REASONS))
+        elif draw.chance(0.05):
+            blow = Blow(draw.one(PAUSES), "strike", str(draw.number(0, 20)))
         elif leaves and draw.chance(0.65):
             blow = Blow(draw.one(PAUSES), draw.one(TO_LEAVES), draw.one(leaves).id, draw.one(REASONS))
         else:
@@ -135,8 +168,6 @@ class Weather:
         self.grove = Grove(seed, UNIT_S, kinds)
         self.asked: list[tuple[str, str, str]] = []
         """What supervisors were asked for, as (act, supervisor, id)."""
-        self.rested: float = 0.0
-        """When the tree was at rest."""
         self._storm = storm
         self._callers: list[Caller] = []
 
@@ -147,15 +178,19 @@ class Weather:
     async def _story(self) -> None:
         storm, grove = self._storm, self.grove
         holder = await Holder.start(grove, storm.root)
-        boot = self._call("boot", self._boot(holder), storm.cut)
-        if storm.cut is None:
+        boot = self.call("boot", self.boot(holder), storm.cut)
+        if not storm.rash:
             await asyncio.wait([boot])
         for blow in storm.blows:
             await pause(blow.pause)
             self._strike(blow, holder)
+        await self.settle(holder)
+
+    async def settle(self, holder: Holder) -> None:
+        """Let the tree come to rest, look at it, and end it."""
+        grove = self.grove
         await asyncio.sleep(REST_S)
-        self.rested = grove.loop.time()
-        root = grove.now.get(storm.root.id)
+        root = grove.now.get(self._storm.root.id)
         await self._look(holder, root)
         if root is not None:
             await root.stop("shutdown")
@@ -163,7 +198,8 @@ class Weather:
         await asyncio.sleep(REST_S)
         grove.problems += [problem for caller in self._callers if (problem := caller.problem()) is not None]
 
-    async def _boot(self, holder: Holder) -> Keeper:
+    async def boot(self, holder: Holder) -> Keeper:
+        """Start the tree."""
         if self._storm.held:
             return await holder.with_timeout(None).hold()
         return await self.grove.start_branch(self._storm.root)
@@ -171,6 +207,9 @@ class Weather:
     def _strike(self, blow: Blow, holder: Holder) -> None:
         if blow.act == "leave":
             holder.leave(blow.word)
+            return
+        if blow.act == "strike":
+            self.strike_any(int(blow.target), holder)
             return
         target = self.grove.now.get(blow.target)
         if target is None:
@@ -182,7 +221,7 @@ class Weather:
             case "kill", _:
                 target.exit("kill")
             case "stop", _:
-                self._call(asked, target.stop(blow.word), blow.cut)
+                self.call(asked, target.stop(blow.word), blow.cut)
             case "crash", Leaf():
                 target.crash()
             case "crash_later", Leaf():
@@ -190,9 +229,17 @@ class Weather:
             case "quit", Leaf():
                 target.quit(blow.word)
             case _, Leaf():
-                self._call(asked, _at_leaf(blow.act, target), blow.cut)
+                self.call(asked, _at_leaf(blow.act, target), blow.cut)
             case _, Keeper():
-                self._call(asked, self._at_branch(blow, target), blow.cut)
+                self.call(asked, self._at_branch(blow, target), blow.cut)
+
+    def strike_any(self, number: int, holder: Holder) -> None:
+        """Kill one of all processes, also one that has not started yet."""
+        processes = [one for one in self.grove.scheduler.processes.values() if one.handle != holder]
+        if processes:
+            target = processes[number % len(processes)].handle
+            self.grove.killed_at_start |= isinstance(target, Keeper) and target not in self.grove.now.values()
+            target.exit("kill")
 
     async def _at_branch(self, blow: Blow, target: Keeper) -> object:
         if blow.act == "which":
@@ -204,14 +251,15 @@ class Weather:
         child = self.grove.child(plan, (blow.target, self.grove.lives[blow.target]))
         return await ask(target, blow.act, blow.word, child, self.grove.now.get(blow.word))
 
-    def _call(self, asked: str, act: Coroutine[object, object, object], cut: Cut) -> asyncio.Task[object]:
+    def call(self, asked: str, act: Coroutine[object, object, object], cut: Cut) -> asyncio.Task[object]:
+        """Let somebody outside wait for `act`, and perhaps give up."""
         loop = self.grove.loop
         task = loop.create_task(act)
         self._callers.append(Caller(asked, task, cut))
         if cut is not None and cut >= 0:
             loop.call_later(cut, task.cancel)
         elif cut is not None:
-            loop.create_task(_cut(task, int(-cut)))
+            loop.after_turns(int(-cut), task.cancel)
         return task
 
     async def _look(self, holder: Holder, root: GenServer | None) -> None:
@@ -236,11 +284,6 @@ class Weather:
         plan, life = self.grove.plans[id], self.grove.lives[id]
         ignored = isinstance(plan, Worker) and plan.starts[life - 1 : life] == ["ignore"]
         return ignored or any((act, supervisor, id) in self.asked for act in ("terminate", "restart"))
-
-
-async def _cut(task: asyncio.Task[object], after_turns: int) -> None:
-    await turns(after_turns)
-    task.cancel()
 
 
 async def pause(length: float) -> None:

@@ -2,13 +2,15 @@
 
 *Scripts* do one thing at a time to a tree at rest; Roost must then do exactly what the model says, which is what OTP
 does: the model has to tell the recorded traces of OTP's own supervisor, too. *Storms* do anything at any moment and
-cancel whoever waits; there the rules of `supervision_rules` must hold. After either nothing may be left: no task, no
+cancel whoever waits; there the rules of `supervision_rules` must hold. *Sweeps* interrupt the start and the stop of a
+tree in every single turn of the loop. After each of them nothing may be left: no task, no
 process, no timer, no swallowed cancellation, no error that nobody took, no coroutine that nobody awaited.
 
 A failure names its seed. To see that one history alone::
 
     python -c "from tests.otp.supervision_play import play_calm; print(*play_calm(SEED))"
     python -c "from tests.otp.supervision_storm import play_storm; print(*play_storm(SEED))"
+    python -c "from tests.otp.supervision_sweep import sweep; print(*sweep(SEED))"
 """
 
 from __future__ import annotations
@@ -24,10 +26,13 @@ from tests.otp.supervision_model import Thread
 from tests.otp.supervision_play import compare, play_calm
 from tests.otp.supervision_record import Recorded, disagreement, expected, load
 from tests.otp.supervision_storm import play_storm
+from tests.otp.supervision_sweep import sweep
 from tests.otp.supervision_waste import Waste
 
 HISTORIES = 1_500
 """Histories of one test; sixteen of these tests are 24,000 histories."""
+TREES = 50
+"""Trees of one test that are interrupted, each some forty times."""
 SUSPECTS = 1_500
 """Histories within which each planted fault must show."""
 
@@ -53,6 +58,13 @@ def test_a_tree_at_rest_does_what_the_model_says(first: int) -> None:
 def test_the_rules_hold_in_any_storm(first: int) -> None:
     failure = Waste().first_failure(range(first, first + HISTORIES), play_storm)
     assert failure is None, f"play_storm: {failure}"
+
+
+@pytest.mark.parametrize("first", range(0, 4 * TREES, TREES))
+def test_an_interruption_in_any_turn_leaves_nothing(first: int) -> None:
+    """Whoever waits for a start or a stop gives up, or the supervisor is killed: each tree in each turn of the loop."""
+    failure = Waste().first_failure(range(first, first + TREES), sweep)
+    assert failure is None, f"sweep: {failure}"
 
 
 def test_the_model_tells_what_otp_has_done(recorded: list[Recorded]) -> None:

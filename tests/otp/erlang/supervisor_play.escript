@@ -50,10 +50,15 @@ play(#{<<"root">> := Root, <<"steps">> := Steps}) ->
     rest(Book),
     ask(Book, {note, [<<"reply">>, <<"boot">>, 0, Booted]}),
     Boot = ask(Book, take),
-    {Traces, _} = lists:mapfoldl(fun(Step, At) -> {step(Book, Holder, Step, At), maps:get(<<"at">>, Step)} end, 0, Steps),
-    Shape = shape(Book),
+    {Traces, Shapes} = lists:unzip(steps(Book, Holder, Steps, 0)),
     exit(Holder, kill),
-    #{<<"trace">> => [Boot | Traces], <<"shape">> => Shape}.
+    #{<<"trace">> => [Boot | Traces], <<"shape">> => lists:last([#{} | Shapes])}.
+
+%% What each step has led to, and the tree before it.
+steps(_, _, [], _) -> [];
+steps(Book, Holder, [#{<<"at">> := At} = Step | Steps], Before) ->
+    Shape = shape(Book),
+    [{step(Book, Holder, Step, Before), Shape} | steps(Book, Holder, Steps, At)].
 
 step(Book, Holder, #{<<"at">> := At, <<"verb">> := Verb, <<"target">> := Target} = Step, Before) ->
     if At - Before >= ?LONG_UNITS -> timer:sleep(?LONG); true -> ok end,

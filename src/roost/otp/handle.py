@@ -6,16 +6,16 @@ import types
 from typing import TYPE_CHECKING, Final, TypeVar
 from typing import cast as typed
 
+from roost.otp.face import is_face
+
 if TYPE_CHECKING:
     from roost.otp.gen_server import GenServer
     from roost.otp.ties import Reason
 
 ServerT = TypeVar("ServerT", bound="GenServer")
 
-FACE: Final = frozenset(
-    ("with_timeout", "is_alive", "exit", "stop", "down", "pid", "start", "start_link", "child", "whereis", "info_for")
-)
-"""What every handle offers beside the declared messages."""
+FACE: Final = frozenset(("with_timeout", "is_alive", "exit", "stop", "down", "pid"))
+"""What the handle of every process offers beside the declared messages."""
 OWN: Final = ("_process", "_timeout_s")
 """The two attributes that a handle has itself."""
 
@@ -82,16 +82,16 @@ def private_members(cls: type[GenServer], shown: frozenset[str]) -> dict[str, ob
     }
     for base in reversed(cls.__mro__[:-1]):
         for name, member in vars(base).items():
-            hidden = name not in shown and name not in FACE and not name.startswith("__")
-            if (
-                hidden
-                and name not in ("_process", "_timeout_s")
-                and not isinstance(member, (staticmethod, classmethod))
-            ):
-                guards[name] = _Private(cls.__name__, name, member)
-            else:
+            if name in shown or name in FACE or name.startswith("__") or _is_open(member):
                 guards.pop(name, None)  # a nearer class shows what a further one hides
+            elif name not in OWN:
+                guards[name] = _Private(cls.__name__, name, member)
     return guards
+
+
+def _is_open(member: object) -> bool:
+    """Whether a member touches no state of a process: it belongs to the class, or was made for handles."""
+    return isinstance(member, (staticmethod, classmethod)) or is_face(member)
 
 
 def handle_class(cls: type[GenServer], shown: frozenset[str]) -> type[GenServer]:

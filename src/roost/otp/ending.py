@@ -19,6 +19,13 @@ from roost.otp.ties import Down, Exit, Reason, Ties
 if TYPE_CHECKING:
     from roost.otp.process import Process
 
+BUGS: Final = (Exception, asyncio.CancelledError)
+"""What is the affair of the one process that raises it. What else there is ends the whole program.
+
+A sync function that raises CancelledError has asked for the result of something that was cancelled. Whoever called it
+is not cancelled.
+"""
+
 
 def crash(process: Process, error: BaseException, during: str) -> ProcessDown:
     """A handler has raised what is not a refusal: tell the log, then end. Returns what the caller gets."""
@@ -115,14 +122,15 @@ def close(process: Process, reason: Reason, terminating: bool) -> None:
 def _terminate(process: Process, reason: Reason) -> object:
     try:
         return process.server.terminate(reason)
-    except Exception as error:
+    except BUGS as error:
         _terminate_failed(process, error)
         return None
 
 
-def _terminate_failed(process: Process, error: Exception) -> None:
+def _terminate_failed(process: Process, error: BaseException) -> None:
     report_crash(process, error, "terminate")
-    process.reason = error
+    if process.alive:
+        process.reason = error
 
 
 async def _closing(process: Process, reason: Reason, terminating: bool, outcome: object) -> None:
@@ -137,11 +145,19 @@ async def _closing(process: Process, reason: Reason, terminating: bool, outcome:
         if isinstance(outcome, Coroutine):
             try:
                 await outcome
-            except Exception as error:
+            except BUGS as error:
+                if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                    raise
                 _terminate_failed(process, error)
     finally:
         process.task = None
         finish(process, process.reason)
+
+
+def is_cancelled() -> bool:
+    """Whether somebody cancels the running task. If not, what it runs has raised its CancelledError by itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def finish(process: Process, reason: Reason) -> None:

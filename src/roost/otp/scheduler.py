@@ -153,7 +153,10 @@ class Scheduler:
             self._tie_to_parent(process, parent)
             args, kwargs = _handed_over(args, kwargs)
             with self.running_handler(process):
-                process.server.init(*args, **kwargs)
+                try:
+                    process.server.init(*args, **kwargs)
+                except asyncio.CancelledError as error:  # its own: the starter is not cancelled, this is one step
+                    raise StartFailed(str(process), explain(error)) from error
         except BaseException as error:
             raise self._not_started(process, parent, error) from _cause(error)
         self._started(process)

@@ -172,8 +172,7 @@ async def _handle(
         # An exit signal cancels through `leave`, which goes on when this task has ended. Otherwise somebody
         # else has cancelled the task, as the end of asyncio.run does, or the handler what it was waiting for.
         if process.leaving is None and process.alive:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling() > 0:
+            if ending.is_cancelled():
                 ending.close(process, "killed", False)
             else:
                 ending.crash(process, error, show_message(process, spec, args[1:], kwargs))
@@ -219,7 +218,7 @@ def failed_inline(
             _reopen(process)
             return Failed(error)
         down = ending.crash(process, error, show_message(process, spec, args, kwargs))
-        if isinstance(error, Exception):
+        if isinstance(error, ending.BUGS):
             return Failed(down)
         raise error
     finally:
@@ -268,7 +267,7 @@ def _failed(
         return False
     process.serving = reply
     ending.crash(process, error, show_message(process, spec, args[1:], kwargs))
-    if not isinstance(error, Exception):
+    if not isinstance(error, ending.BUGS):
         raise error
     return True
 

@@ -179,6 +179,7 @@ async def test_cancelling_a_job_that_waits_harms_nobody(tmp_path: Path) -> None:
 
 async def test_a_job_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     async with crew() as cpu:
+        await cpu.run(jobs.pid)  # so that the start of a worker is not in the time
         pipe = NumberPipe(tmp_path)
         spinning = asyncio.ensure_future(cpu.run(jobs.spin, (pipe.path,), timeout_s=1.0))
         worker = await pipe.number()

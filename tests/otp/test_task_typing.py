@@ -40,4 +40,4 @@ async def wrong_calls(tasks: TaskSupervisor) -> None:
     Task.cpu(jobs.add, "2")  # type: ignore[arg-type]  # the same
     Task.start(double)  # type: ignore[call-arg]  # an argument is missing
     tasks.start_child(triple, "2")  # type: ignore[arg-type]  # a str where an int is declared
-    Task.async_stream(double, ["2"])  # type: ignore[call-overload]  # items of another type
+    Task.async_stream(double, ["2"])  # type: ignore[arg-type]  # items of another type

@@ -8,6 +8,7 @@ import pytest
 
 from roost.errors import CallTimeout
 from roost.otp import GenServer, call
+from tests.otp.virtual import pass_time
 
 
 class Hop(GenServer):
@@ -20,7 +21,7 @@ class Hop(GenServer):
     @call
     async def ask(self, pause_s: float, timeout_s: float | None) -> str:
         self.left.append(self.time_left_s())
-        await self.scheduler.runtime.clock.sleep(pause_s)
+        await pass_time(pause_s)
         for hop in self.next_hops:
             try:
                 await hop.with_timeout(timeout_s).ask(pause_s, timeout_s)
@@ -30,7 +31,7 @@ class Hop(GenServer):
 
     @call
     async def ask_late(self, pause_s: float) -> str:
-        await self.scheduler.runtime.clock.sleep(pause_s)
+        await pass_time(pause_s)
         try:
             await self.next_hops[0].ask(0.0, None)
         except CallTimeout as error:

@@ -10,6 +10,7 @@ from roost.errors import CallCycle, ProcessDown
 from roost.otp import GenServer, Scheduler, Timeout, call, cast, info, send
 from roost.otp.declare import Spec
 from tests.otp.counter import Tick
+from tests.otp.virtual import pass_time
 
 
 class Patient(GenServer):
@@ -66,23 +67,19 @@ def events(patient: Patient) -> list[str]:
     return server.events
 
 
-async def sleep(delay_s: float) -> None:
-    await Scheduler.current().runtime.clock.sleep(delay_s)
-
-
 @pytest.mark.virtual_time
 async def test_a_timeout_comes_when_nothing_else_does() -> None:
     patient = await Patient.start(2.0)
-    await sleep(10.0)
+    await pass_time(10.0)
     assert events(patient) == ["timeout 2"]
     await patient.wait(7.0, 3.0)
-    await sleep(10.0)
+    await pass_time(10.0)
     assert events(patient) == ["timeout 2", "timeout 13"], "the last word counts"
     await patient.wait_async(5.0)
-    await sleep(10.0)
+    await pass_time(10.0)
     assert events(patient)[2:] == ["timeout 25"]
     await patient.wait()
-    await sleep(100.0)
+    await pass_time(100.0)
     assert len(events(patient)) == 3, "once"
     await patient.stop()
 
@@ -91,7 +88,7 @@ async def test_a_timeout_comes_when_nothing_else_does() -> None:
 async def test_any_message_ends_the_timeout() -> None:
     for message in ("call", "cast", "info", "order"):
         patient = await Patient.start(2.0)
-        await sleep(1.0)
+        await pass_time(1.0)
         match message:
             case "call":
                 await patient.wait()
@@ -101,7 +98,7 @@ async def test_any_message_ends_the_timeout() -> None:
                 send(patient, Tick())
             case _:
                 assert await patient._process.order(str) == str(patient._process)
-        await sleep(5.0)
+        await pass_time(5.0)
         heard = [event for event in events(patient) if event.startswith("timeout")]
         assert len(heard) == (1 if message == "order" else 0), "looking after a process is no message"
         await patient.stop()
@@ -112,10 +109,10 @@ async def test_mail_that_waits_ends_it_before_it_begins() -> None:
     patient = await Patient.start()
     patient.note_and_wait("first", 1.0)
     patient.note("second")
-    await sleep(5.0)
+    await pass_time(5.0)
     assert events(patient) == ["first", "second"]
     patient.note_and_wait("third", 0.0)
-    await sleep(0.001)
+    await pass_time(0.001)
     assert events(patient)[2:] == ["third", "timeout 5"]
     await patient.stop()
 

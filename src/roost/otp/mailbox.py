@@ -51,6 +51,7 @@ def check_bound(owner: str, messages_max: int, overflow: str) -> None:
         raise ConfigError("overflow", f"{overflow!r} in {owner} is not one of {', '.join(_OVERFLOWS)}")
 
 
+# Any: what belongs to a Spec depends on its kind; see roost.otp.declare
 def full(process: Process, box: Mailbox, spec: Spec, content: tuple[Any, ...]) -> bool:
     """One message more than the mailbox may hold. Returns whether it may come in, because another one has gone.
 

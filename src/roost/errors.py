@@ -19,6 +19,7 @@
     │   ├── CallCycle           a call that would wait for itself
     │   ├── NotOwner            a task that somebody else has started
     │   ├── BadMessage          bytes or a value that no declared message describes
+    │   ├── BadFunction         a function that is no use where it was given
     │   ├── TooLarge            something over a limit of roost.limits
     │   ├── Conflict            a key with concurrent values and no merge function
     │   ├── HandshakeRefused    a node, or a console, that may not join this cluster
@@ -365,6 +366,19 @@ class BadMessage(Refusal):
 
     def __str__(self) -> str:
         return f"not a declared message: {self.reason}"
+
+
+class BadFunction(Refusal):
+    """A function that is no use where it was given: it takes other arguments, or returns what makes no sense there."""
+
+    code: ClassVar[str] = "bad_function"
+
+    def __init__(self, function: str, reason: str) -> None:
+        super().__init__(function, reason)
+        self.function, self.reason = function, reason
+
+    def __str__(self) -> str:
+        return f"{self.function} {self.reason}"
 
 
 class TooLarge(Refusal):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
 
-from roost.errors import BadMessage, CallTimeout, NameTaken, NotSendable, ProcessDown, Refusal, StartFailed
+from roost.errors import BadFunction, CallCycle, CallTimeout, NameTaken, NotSendable, ProcessDown, Refusal, StartFailed
 from roost.otp import Agent, GenServer, Supervisor, call, remote_handle
 from roost.sim import turns
 from tests.otp.virtual import virtual_scheduler
@@ -113,12 +113,12 @@ async def test_what_cannot_cross_is_refused_and_the_agent_lives() -> None:
 
 async def test_a_function_that_forgets_to_return_the_state_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
     words = await Agent.start_link(list[str])
-    with pytest.raises(BadMessage, match=r"list\.append|append returned None in place of the new list"):
+    with pytest.raises(BadFunction, match=r"list\.append|append returned None in place of the new list"):
         await words.update(list.append, "tea")  # type: ignore[call-overload]  # the mistake that is meant
     words.cast(lambda state: None)  # type: ignore[arg-type, return-value]  # the mistake that is meant
     assert await words.get(len) == 1, "append has changed it in place"
     assert "returned None in place of the new list" in caplog.text
-    with pytest.raises(BadMessage, match="must return"):
+    with pytest.raises(BadFunction, match="must return"):
         await words.get_and_update(lambda state: state)  # type: ignore[call-overload]  # the mistake that is meant
 
     def nothing(value: int | None) -> int | None:
@@ -129,17 +129,82 @@ async def test_a_function_that_forgets_to_return_the_state_is_told_so(caplog: py
     assert await maybe.get(lambda state: state) is None, "None is a state like any other"
 
 
-async def test_a_coroutine_from_a_plain_function_is_refused() -> None:
-    agent = await Agent.start_link(lambda: 1)
+@pytest.mark.parametrize("how", ["coroutine", "busy agent", "idle agent", "itself"])
+async def test_a_function_that_returns_something_to_await_is_refused(how: str) -> None:
+    agent, busy, idle = await Agent.start(int), await Agent.start(int), await Agent.start(int)
 
-    async def fetch(state: int) -> int:
+    async def wait(state: int) -> int:
+        await asyncio.sleep(0)
         return state
 
+    def make(state: object) -> object:
+        if how == "coroutine":
+            return wait(1)
+        return {"busy agent": busy, "idle agent": idle, "itself": agent}[how].get(wait)
+
+    async def make_in_turn(state: object) -> object:
+        return make(state)
+
+    waiting = asyncio.ensure_future(busy.with_timeout(None).get(wait))
     for use in (agent.get, agent.update, agent.get_and_update):
-        asked: Callable[..., object] = use
-        with pytest.raises(BadMessage, match="give the agent the `async def` function itself"):
-            await asked(lambda state: fetch(state))  # type: ignore[misc]  # an awaitable, though `object` is said
-    assert await agent.get(lambda state: state) == 1
+        asked: Callable[..., Awaitable[object]] = use
+        for function in (make,) if how == "itself" else (make, make_in_turn):
+            with pytest.raises(BadFunction, match="give an `async def` function, which awaits it"):
+                await asked(function)
+    await waiting
+    assert await agent.get(lambda state: state) == 0
+    for one in (busy, idle):
+        assert await one.get(lambda state: state) == 0, "whoever was asked has lost nothing but a caller"
+
+
+async def test_an_async_function_that_waits_for_its_own_agent_is_told_so() -> None:
+    agent = await Agent.start(int)
+
+    async def twice(state: int) -> int:
+        return state + await agent.get(lambda other: other)
+
+    with pytest.raises(CallCycle, match=r"Agent #\d+ -> Agent #\d+"):
+        await agent.update(twice)
+    assert await agent.get(lambda state: state) == 0
+
+
+async def test_a_function_that_does_not_take_the_arguments_is_refused() -> None:
+    agent = await Agent.start(lambda: {"tea": 1})
+
+    async def wait(state: dict[str, int], item: str) -> int:
+        return state[item]
+
+    def wrong(state: dict[str, int]) -> int:
+        return len(state, 3)  # type: ignore[call-arg]  # the mistake that is meant
+
+    with pytest.raises(BadFunction, match=r"<lambda> cannot be called so: too many positional arguments"):
+        await agent.get(lambda: 1)  # type: ignore[call-overload]  # the mistake that is meant
+    with pytest.raises(BadFunction, match="take cannot be called so: missing a required argument: 'item'"):
+        await agent.get_and_update(take)  # type: ignore[call-overload]  # the mistake that is meant
+    with pytest.raises(BadFunction, match="wait cannot be called so: missing a required argument: 'item'"):
+        await agent.get(wait)  # type: ignore[call-overload]  # the mistake that is meant
+    with pytest.raises(BadFunction, match="3 is not a function"):
+        await agent.get(3)  # type: ignore[call-overload]  # the mistake that is meant
+    assert await agent.get(lambda state, function: state[function], function="tea") == 1
+    with pytest.raises(ProcessDown, match="TypeError"):
+        await agent.get(wrong)
+
+
+async def test_the_state_of_the_beginning_is_its_own() -> None:
+    def add(state: dict[str, list[int]]) -> dict[str, list[int]]:
+        state["tea"].append(2)
+        return state
+
+    first = {"tea": [1]}
+    top = await Supervisor.start([Agent.child(lambda: first, name="stock")])
+    for _ in range(2):
+        stock: Agent[dict[str, list[int]]] = Agent.whereis("stock")
+        await stock.update(add)
+        assert await stock.get(dict.copy) == {"tea": [1, 2]}
+        stock.exit("kill")
+        await turns(3)
+    assert first == {"tea": [1]}
+    await top.stop()
 
 
 async def test_a_refusal_is_an_answer_and_anything_else_a_crash(caplog: pytest.LogCaptureFixture) -> None:
@@ -150,11 +215,6 @@ async def test_a_refusal_is_an_answer_and_anything_else_a_crash(caplog: pytest.L
         await stock.get(lambda state: state["milk"])
     assert not stock.is_alive()
     assert "crashed in _get(" in caplog.text
-    numbers = await Agent.start(lambda: 1)
-    with pytest.raises(ProcessDown, match="TypeError"):
-        await numbers.get(lambda: 1)  # type: ignore[call-overload]  # the mistake that is meant
-    with pytest.raises(ProcessDown):
-        await numbers.get(lambda state: state)
 
 
 async def test_a_supervisor_starts_it_again_with_the_first_state() -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from roost.errors import NotSendable
+from roost.errors import BadFunction, NotSendable
 from roost.otp.closure import Closure, carried
 
 
@@ -36,6 +36,7 @@ def test_what_carries_nothing_is_itself() -> None:
         list[int],
         dict.fromkeys,
         len,
+        ", ".join,
         Point._make,
     )
     for function in functions:
@@ -125,7 +126,7 @@ def test_what_cannot_cross_is_refused_and_named() -> None:
         carried(connection.ask)
     with pytest.raises(NotSendable, match="builtin_function_or_method"):
         carried(items.append)
-    with pytest.raises(NotSendable, match="a function is expected"):
+    with pytest.raises(BadFunction, match="3 is not a function"):
         Closure(3, (), {})  # type: ignore[arg-type]  # the mistake that is meant
     with pytest.raises(NotSendable, match="argument 2 of double"):
         Closure(double, (connection,), {})

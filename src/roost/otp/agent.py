@@ -5,17 +5,18 @@ After Elixir's Agent. What is more than a state with a few functions over it des
 
 from __future__ import annotations
 
+import inspect
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
-from roost.errors import BadMessage
+from roost.errors import BadFunction
 from roost.otp.closure import Closure
 from roost.otp.declare import call
 from roost.otp.declare import cast as told
 from roost.otp.face import face
 from roost.otp.gen_server import GenServer
-from roost.otp.isolation import isolate
+from roost.otp.isolation import hand_over, isolate
 
 if TYPE_CHECKING:
     from roost.otp.name import Name
@@ -24,7 +25,7 @@ State = TypeVar("State")
 R = TypeVar("R")
 P = ParamSpec("P")
 
-_CONTAINERS: Final = (list, dict, set, bytearray)
+_CONTAINERS: Final = (list, dict, set, deque, bytearray)
 """States that a function may change in place, and forget to return."""
 
 
@@ -126,28 +127,35 @@ class Agent(GenServer, Generic[State]):
             """Start an agent that is linked to nobody; otherwise as `start_link`."""
 
     async def init(self, initial: Callable[..., object], *args: object, **kwargs: object) -> None:
-        """Make the state of the beginning."""
+        """Make the state of the beginning: a copy, so that no later start finds what became of it meanwhile."""
         state = initial(*args, **kwargs)
-        if isinstance(state, Coroutine):
+        if inspect.isawaitable(state):
             state = await state
-        self._state = state
+        self._state = hand_over(state)
 
     # On a handle
 
     @overload
     def get(
-        self, function: Callable[Concatenate[State, P], Coroutine[object, object, R]], *args: P.args, **kwargs: P.kwargs
+        self,
+        function: Callable[Concatenate[State, P], Coroutine[object, object, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> Awaitable[R]: ...
     @overload
-    def get(self, function: Callable[Concatenate[State, P], R], *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]: ...
+    def get(
+        self, function: Callable[Concatenate[State, P], R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Awaitable[R]: ...
     @face
-    def get(self, function: Callable[..., object], *args: object, **kwargs: object) -> Awaitable[object]:
+    def get(self, function: Callable[..., object], /, *args: object, **kwargs: object) -> Awaitable[object]:
         """What `function(state, *args, **kwargs)` returns, as a copy when it can change.
 
         It should leave the state alone; when it changes it in place, it is changed.
 
         Raises:
-            NotSendable: when what the function returns, an argument, or what it closes over cannot cross.
+            BadFunction: when it is not a function, does not take these arguments, or returns something to await.
+            NotSendable: when what it returns, an argument, or what it closes over cannot cross.
             CallTimeout, ProcessDown, Overloaded, CallCycle: as every call.
         """
         closure = Closure(function, args, kwargs)
@@ -157,20 +165,21 @@ class Agent(GenServer, Generic[State]):
     def update(
         self,
         function: Callable[Concatenate[State, P], Coroutine[object, object, State]],
+        /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Awaitable[None]: ...
     @overload
     def update(
-        self, function: Callable[Concatenate[State, P], State], *args: P.args, **kwargs: P.kwargs
+        self, function: Callable[Concatenate[State, P], State], /, *args: P.args, **kwargs: P.kwargs
     ) -> Awaitable[None]: ...
     @face
-    def update(self, function: Callable[..., object], *args: object, **kwargs: object) -> Awaitable[None]:
+    def update(self, function: Callable[..., object], /, *args: object, **kwargs: object) -> Awaitable[None]:
         """Let `function(state, *args, **kwargs)` return the new state, and wait until it has.
 
         Raises:
-            BadMessage: when it returned None in place of a list, dict or set: it has changed the old one in place, as
-                `append` does, and should return it.
+            BadFunction: as `get`; and when it returned None in place of a list, dict or set: it has changed the old one
+                in place, as `append` does, and should return it.
             NotSendable, CallTimeout, ProcessDown, Overloaded, CallCycle: as `get`.
         """
         closure = Closure(function, args, kwargs)
@@ -180,19 +189,20 @@ class Agent(GenServer, Generic[State]):
     def get_and_update(
         self,
         function: Callable[Concatenate[State, P], Coroutine[object, object, tuple[R, State]]],
+        /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Awaitable[R]: ...
     @overload
     def get_and_update(
-        self, function: Callable[Concatenate[State, P], tuple[R, State]], *args: P.args, **kwargs: P.kwargs
+        self, function: Callable[Concatenate[State, P], tuple[R, State]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Awaitable[R]: ...
     @face
-    def get_and_update(self, function: Callable[..., object], *args: object, **kwargs: object) -> Awaitable[object]:
+    def get_and_update(self, function: Callable[..., object], /, *args: object, **kwargs: object) -> Awaitable[object]:
         """Let `function(state, *args, **kwargs)` return a reply and the new state, and get the reply.
 
         Raises:
-            BadMessage: when it did not return two things; the state stays.
+            BadFunction: as `get` and `update`; and when it did not return two things.
             NotSendable, CallTimeout, ProcessDown, Overloaded, CallCycle: as `get`.
         """
         closure = Closure(function, args, kwargs)
@@ -202,12 +212,14 @@ class Agent(GenServer, Generic[State]):
     def cast(  # type: ignore[override]  # an agent is told functions, not messages
         self,
         function: Callable[Concatenate[State, P], State | Coroutine[object, object, State]],
+        /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> None:
         """As `update`, without waiting and without hearing of a failure.
 
         Raises:
+            BadFunction: when it is not a function.
             NotSendable: when an argument, or what the function closes over, cannot cross.
             Overloaded: when the mailbox is full.
         """
@@ -221,64 +233,46 @@ class Agent(GenServer, Generic[State]):
 
     @call
     def _get(self, closure: Closure) -> object:
-        value = closure.function(self._state, *closure.args, **closure.kwargs)
-        return value if type(value) is not CoroutineType else _refuse_coroutine(closure, value)
+        return closure.run(self._state)
 
     @call
     async def _get_async(self, closure: Closure) -> object:
-        return await closure.result(self._state)
+        return await closure.run_async(self._state)
 
     @call
     def _update(self, closure: Closure) -> None:
-        state = closure.function(self._state, *closure.args, **closure.kwargs)
-        if state is None or type(state) is CoroutineType:
-            self._check(closure, state)
-        self._state = state
+        self._state = self._checked(closure, closure.run(self._state))
 
     @call
     async def _update_async(self, closure: Closure) -> None:
-        state = await closure.result(self._state)
-        self._check(closure, state)
-        self._state = state
+        self._state = self._checked(closure, await closure.run_async(self._state))
 
     @call
     def _get_and_update(self, closure: Closure) -> object:
-        return self._part(closure, closure.function(self._state, *closure.args, **closure.kwargs))
+        return self._part(closure, closure.run(self._state))
 
     @call
     async def _get_and_update_async(self, closure: Closure) -> object:
-        return self._part(closure, await closure.result(self._state))
+        return self._part(closure, await closure.run_async(self._state))
 
     @told
     def _cast(self, closure: Closure) -> None:
-        state = closure.function(self._state, *closure.args, **closure.kwargs)
-        self._check(closure, state)
-        self._state = state
+        self._state = self._checked(closure, closure.run(self._state))
 
     @told
     async def _cast_async(self, closure: Closure) -> None:
-        state = await closure.result(self._state)
-        self._check(closure, state)
-        self._state = state
+        self._state = self._checked(closure, await closure.run_async(self._state))
 
-    def _check(self, closure: Closure, state: object) -> None:
-        if type(state) is CoroutineType:
-            _refuse_coroutine(closure, state)
+    def _checked(self, closure: Closure, state: object) -> object:
+        """A state that a function has returned."""
         if state is None and isinstance(self._state, _CONTAINERS):
-            raise BadMessage(f"{closure!r} returned None in place of the new {type(self._state).__name__}")
+            raise BadFunction(repr(closure), f"returned None in place of the new {type(self._state).__name__}")
+        return state
 
     def _part(self, closure: Closure, both: object) -> object:
-        if type(both) is CoroutineType:
-            _refuse_coroutine(closure, both)
         if not isinstance(both, tuple) or len(both) != 2:
-            raise BadMessage(f"{closure!r} must return (reply, new state), got a {type(both).__name__}")
+            raise BadFunction(repr(closure), f"must return (reply, new state), and returned a {type(both).__name__}")
         reply, state = both
-        self._check(closure, state)
         reply = isolate(reply, f"the reply of {closure!r}")
-        self._state = state
+        self._state = self._checked(closure, state)
         return reply
-
-
-def _refuse_coroutine(closure: Closure, value: CoroutineType[object, object, object]) -> object:
-    value.close()
-    raise BadMessage(f"{closure!r} returned a coroutine: give the agent the `async def` function itself")

@@ -7,15 +7,17 @@ what happens to a fun that is sent to a process of the BEAM. Globals stay what t
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import operator
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from types import BuiltinFunctionType, CellType, FunctionType, GenericAlias, MethodType, ModuleType
 from typing import ClassVar, Final, TypeVar
 from typing import cast as typed
 
-from roost.errors import NotSendable
+from roost.errors import BadFunction
+from roost.otp.display import display
 from roost.otp.isolation import ATOMS, isolate
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -38,7 +40,8 @@ class Closure:
         """Take `function` along.
 
         Raises:
-            NotSendable: when it is not a function, or it or an argument carries a value that cannot cross.
+            BadFunction: when it is not a function.
+            NotSendable: when it or an argument carries a value that cannot cross.
         """
         self.function = carried(function)
         if type(function) is FunctionType:
@@ -55,16 +58,62 @@ class Closure:
     def __repr__(self) -> str:
         return getattr(self.function, "__qualname__", repr(self.function))
 
-    async def result(self, first: object) -> object:
-        """What an `async def` returns, called with the argument that was missing."""
-        return await typed("Awaitable[object]", self.function(first, *self.args, **self.kwargs))
+    def run(self, first: object) -> object:
+        """Call the function with the argument that was missing.
+
+        Returns: what it returns.
+
+        Raises:
+            BadFunction: when it does not take these arguments, or returns what would have to be awaited.
+        """
+        try:
+            value = self.function(first, *self.args, **self.kwargs)
+        except TypeError:
+            self._check_arguments(first)
+            raise
+        return value if type(value) in ATOMS else self._settled(value)
+
+    async def run_async(self, first: object) -> object:
+        """The same for an `async def`."""
+        try:
+            coroutine = self.function(first, *self.args, **self.kwargs)
+        except TypeError:
+            self._check_arguments(first)
+            raise
+        return self._settled(await typed("Awaitable[object]", coroutine))
+
+    def _check_arguments(self, first: object) -> None:
+        """Refuse a function that has never begun, because the arguments are not its own."""
+        try:
+            signature = inspect.signature(self.function, follow_wrapped=False)
+        except ValueError:  # one of those in C that do not tell
+            return
+        try:
+            signature.bind(first, *self.args, **self.kwargs)
+        except TypeError as misfit:
+            raise BadFunction(repr(self), f"cannot be called so: {misfit}") from None
+
+    def _settled(self, value: object) -> object:
+        if discard(value):
+            raise BadFunction(repr(self), "returned something to await: give an `async def` function, which awaits it")
+        return value
+
+
+def discard(value: object) -> bool:
+    """End a coroutine or a future that nobody will ever await. Returns whether the value was meant to be awaited."""
+    if isinstance(value, Coroutine):
+        value.close()
+    elif isinstance(value, asyncio.Future):
+        value.cancel()
+    return hasattr(type(value), "__await__")
 
 
 def carried(function: F) -> F:
     """The function as another process may have it: itself when it carries nothing that can change, else a copy.
 
     Raises:
-        NotSendable: when it is not a function, or carries a value that cannot cross.
+        BadFunction: when it is not a function.
+        NotSendable: when it carries a value that cannot cross.
     """
     if type(function) is not FunctionType or function.__closure__ or function.__defaults__ or function.__kwdefaults__:
         return typed("F", _carry(function, {}))
@@ -80,13 +129,15 @@ def _carry(function: object, seen: dict[object, object]) -> object:
         args = [_take(value, "an argument of a partial", seen) for value in function.args]
         named = {name: _take(value, f"{name!r} of a partial", seen) for name, value in function.keywords.items()}
         return functools.partial(typed("Callable[..., object]", _carry(function.func, seen)), *args, **named)
-    if isinstance(function, BuiltinFunctionType) and isinstance(function.__self__, (ModuleType, type, type(None))):
-        return function
+    if isinstance(function, BuiltinFunctionType):
+        owner = function.__self__
+        if type(owner) in ATOMS or isinstance(owner, (ModuleType, type)):
+            return function
     if isinstance(function, MethodType):
         owner = function.__self__
         return function if isinstance(owner, type) else MethodType(function.__func__, isolate(owner, f"{function!r}"))
     if not callable(function):
-        raise NotSendable(type(function).__name__, "a function is expected")
+        raise BadFunction(display(function, chars_max=80), "is not a function")
     return isolate(function, "a callable")
 
 

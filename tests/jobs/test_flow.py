@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import operator
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roost.errors import ConfigError, FlowFailed, StartFailed
-from roost.jobs import Flow, Progress
-from roost.otp import GenServer, Scheduler, call
+from roost.jobs import Flow
 from roost.sim import run, turns
+from tests.jobs.programs import OPS, Ops, extend, model, processes
 from tests.otp.stages import Mute, Numbers
 
 TEXT = ["the cat sat on the mat", "the dog sat on the cat", "", "a mat"]
-
-
-def processes() -> list[str]:
-    """Everything that lives on this node."""
-    return [str(process) for process in Scheduler.current().processes.values()]
 
 
 async def test_steps_run_in_order() -> None:
@@ -212,98 +204,10 @@ async def test_a_flow_that_was_left_by_a_producer_starts_with_what_is_left() -> 
     assert await Flow.from_stages(mute, max_demand=1).collect() == [2, 3]
 
 
-async def test_leaving_early_ends_everything() -> None:
-    async def slow(number: int) -> int:
-        await turns(3)
-        return number
-
-    flow = Flow.from_iterable(range(10_000), stages=4).map(slow).partition(stages=3).map(slow)
-    async for _ in flow:
-        break
-    await turns(20)
-    assert processes() == []
-    run = flow.stream()
-    await anext(run)
-    del run
-    gc.collect()
-    await turns(20)
-    assert processes() == []
-    async with flow.stream() as left:
-        await anext(left)
-        assert processes() != []
-    assert processes() == []
-
-
-@pytest.mark.virtual_time
-async def test_cancelling_ends_everything() -> None:
-    cleaned: list[int] = []
-
-    async def slow(number: int) -> int:
-        try:
-            await asyncio.sleep(100.0)
-        finally:
-            await asyncio.sleep(1.0)
-            cleaned.append(number)
-        return number
-
-    flow = Flow.from_iterable(range(100), stages=4).map(slow)
-    for end in (flow.collect, flow.run):
-        task = asyncio.ensure_future(end())
-        await asyncio.sleep(10.0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert processes() == []
-        assert len(cleaned) == 4, "what was awaited could clean up"
-        cleaned.clear()
-
-
-@pytest.mark.virtual_time
-async def test_a_flow_ends_with_the_process_that_runs_it() -> None:
-    class Importer(GenServer):
-        @call
-        async def work(self) -> int:
-            return len(await Flow.from_iterable(range(1_000), stages=3).map(self.fetch).collect())
-
-        async def fetch(self, number: int) -> int:
-            await asyncio.sleep(1.0)
-            return number
-
-    importer = await Importer.start()
-    task = asyncio.ensure_future(importer.with_timeout(None).work())
-    await asyncio.sleep(5.0)
-    assert len(processes()) > 3
-    importer.exit("kill")
-    with pytest.raises(Exception, match="killed"):
-        await task
-    await turns(20)
-    assert processes() == []
-
-
-@pytest.mark.virtual_time
-async def test_progress_is_told_at_times_and_at_the_end() -> None:
-    async def slow(number: int) -> int:
-        await asyncio.sleep(0.1)
-        return number
-
-    told: list[Progress] = []
-    flow = Flow.from_iterable(range(40), stages=2).map(slow).filter(lambda x: x < 10).on_progress(told.append, 0.5)
-    progress = await flow.run()
-    assert [round(one.elapsed_s, 1) for one in told] == [0.5, 1.0, 1.5, 2.0, 2.0]
-    assert [one.done for one in told] == sorted(one.done for one in told)
-    assert told[-1] == progress
-    assert (progress.done, progress.emitted, progress.skipped, progress.finished) == (40, 10, 0, True)
-
-
-async def test_a_progress_hook_that_fails_makes_the_flow_fail() -> None:
-    def hook(progress: Progress) -> None:
-        raise ValueError("no screen")
-
-    with pytest.raises(FlowFailed, match=r"on_progress\(.*hook\) failed.*no screen"):
-        await Flow.from_iterable([1]).on_progress(hook).collect()
-
-
 async def test_what_makes_no_sense_is_refused() -> None:
+    async def awaited(*_: object) -> int:
+        return 1
+
     wrongs: list[Callable[[], object]] = [
         lambda: Flow.from_iterable([], stages=0),
         lambda: Flow.from_iterable([], batch=0),
@@ -311,6 +215,9 @@ async def test_what_makes_no_sense_is_refused() -> None:
         lambda: Flow.from_stages(),
         lambda: Flow.from_stages("a", max_demand=0),
         lambda: Flow.merge(),
+        lambda: Flow.from_iterable([1]).partition(awaited),  # type: ignore[arg-type]  # that is the point
+        lambda: Flow.from_iterable([1]).count_by(awaited),  # type: ignore[type-var]  # that is the point
+        lambda: Flow.from_iterable([1]).reduce(int, max).on_trigger(awaited),  # type: ignore[arg-type]  # the same
         lambda: Flow.from_iterable([]).on_error("ignore"),  # type: ignore[arg-type]  # that is the point
     ]
     for wrong in wrongs:
@@ -321,83 +228,14 @@ async def test_what_makes_no_sense_is_refused() -> None:
     assert processes() == []
 
 
-Ops = list[tuple[str, int]]
-OPS = st.lists(
-    st.tuples(
-        st.sampled_from(["map", "filter", "flat_map", "slow_map", "slow_flat_map", "partition", "departition", "sum"]),
-        st.integers(1, 5),
-    ),
-    max_size=6,
-)
-
-
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.integers(-20, 20), max_size=40), OPS, st.integers(1, 7), st.integers(1, 4), st.integers(0, 5))
 def test_any_flow_gives_what_plain_python_gives(items: list[int], ops: Ops, batch: int, stages: int, seed: int) -> None:
     """Random programs against lists; sums are compared as one sum, because partitions divide them."""
 
     async def story() -> None:
-        assert Counter(await build(items, ops, batch, stages).collect()) == Counter(model(items, ops))
+        flow = extend(Flow.from_iterable(items, stages=stages, batch=batch), ops)
+        assert Counter(await flow.collect()) == Counter(model(items, ops))
         assert processes() == []
 
     run(seed, story())
-
-
-def indivisible(number: int, x: int) -> bool:
-    """Whether something is left."""
-    return x % number != 0
-
-
-def numbers_below(number: int, x: int) -> range:
-    """None or some."""
-    return range(x % number)
-
-
-def build(items: list[int], ops: Ops, batch: int, stages: int) -> Flow[int]:
-    """The program as a flow."""
-    flow: Flow[int] = Flow.from_iterable(items, stages=stages, batch=batch)
-    for kind, number in ops:
-
-        async def slow_map(x: int, number: int = number) -> int:
-            await turns(x % 3)
-            return x + number
-
-        async def slow_flat_map(x: int, number: int = number) -> list[int]:
-            await turns(x % 2)
-            return [x] * (x % number)
-
-        if kind == "map":
-            flow = flow.map(partial(operator.mul, number))
-        elif kind == "filter":
-            flow = flow.filter(partial(indivisible, number + 1))
-        elif kind == "flat_map":
-            flow = flow.flat_map(partial(numbers_below, number))
-        elif kind == "slow_map":
-            flow = flow.map(slow_map)
-        elif kind == "slow_flat_map":
-            flow = flow.flat_map(slow_flat_map)
-        elif kind == "partition":
-            flow = flow.partition(lambda x: x % 7, stages=number)
-        elif kind == "departition":
-            flow = flow.departition(stages=number)
-        else:
-            flow = flow.departition().reduce(int, lambda sum, x: sum + x)
-    return flow
-
-
-def model(items: list[int], ops: Ops) -> list[int]:
-    """The same program over a list."""
-    for kind, number in ops:
-        if kind == "map":
-            items = [x * number for x in items]
-        elif kind == "filter":
-            items = [x for x in items if x % (number + 1)]
-        elif kind == "flat_map":
-            items = [y for x in items for y in range(x % number)]
-        elif kind == "slow_map":
-            items = [x + number for x in items]
-        elif kind == "slow_flat_map":
-            items = [x for x in items for _ in range(x % number)]
-        elif kind == "sum":
-            items = [sum(items)]
-    return items

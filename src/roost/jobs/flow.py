@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable
 from dataclasses import replace
+from inspect import iscoroutinefunction
 from typing import Any, Final, Generic, Self, TypeVar, overload
 from typing import cast as typed
 
 from roost.core.window import Window
 from roost.errors import ConfigError, FlowFailed
 from roost.jobs.flow_fold import Counting, Folder, Grouping, OnTrigger, Reducing, Trigger
-from roost.jobs.flow_line import Kind, Policy, Step
+from roost.jobs.flow_line import Kind, Policy, Step, name_of
 from roost.jobs.flow_node import Route
 from roost.jobs.flow_plan import FlowPlan, FromFlows, FromItems, FromStages, Operation, Reduce, Scope
 from roost.jobs.flow_run import FlowRun, Progress, Settings
@@ -24,7 +25,7 @@ from roost.limits import FLOW_PROGRESS_S, FLOW_STAGES, STAGE_DEMAND
 from roost.otp.name import Name
 from roost.otp.producer import Producer
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 U = TypeVar("U")
 A = TypeVar("A")
 K = TypeVar("K", bound=Hashable)
@@ -166,6 +167,7 @@ class Flow(AsyncIterable[T], Generic[T]):
         Raises:
             ConfigError: when a number is less than 1.
         """
+        _check_plain("partition", key)
         return self._scope(Scope(Route(stages, key), None, cpu, batch))
 
     def departition(self, *, stages: int | None = None, cpu: bool = False, batch: int | None = None) -> Flow[T]:
@@ -297,6 +299,7 @@ class Flow(AsyncIterable[T], Generic[T]):
 
     # Any: as above
     def _reduce(self, folder: Folder, window: Window) -> Reduction[Any, Any]:
+        _check_plain(folder.name, *folder.functions, window.by)
         return Reduction(self._with(Reduce(folder, window)), self._settings)
 
 
@@ -315,6 +318,13 @@ class Reduction(Flow[T], Generic[T, A]):
         *scopes, (scope, operations) = self._plan.scopes
         reduce = operations[-1]
         assert isinstance(reduce, Reduce)
+        _check_plain("on_trigger", function)
         changed = reduce._replace(on_trigger=typed(OnTrigger, function))
         plan = replace(self._plan, scopes=(*scopes, (scope, (*operations[:-1], changed))))
         return Flow(plan, self._settings)
+
+
+def _check_plain(what: str, *functions: Callable[..., object] | None) -> None:
+    for function in functions:
+        if iscoroutinefunction(function):
+            raise ConfigError(what, f"{name_of(function)} is async; await in a step before, such as map")

@@ -132,7 +132,8 @@ class Segment:
         kind: in one stage of the loop, awaited in several, or in worker processes.
         workers: how many stages.
         route: how elements are given to them; to anybody when None.
-        batch: elements that travel to them together.
+        batch: elements that travel to them together, at most.
+        paced: whether fewer travel together when they would keep the loop too long.
         parts: what each of them does.
     """
 
@@ -140,6 +141,7 @@ class Segment:
     workers: int = 1
     route: Route | None = None
     batch: int = FLOW_BATCH
+    paced: bool = False
     parts: list[Part] = field(default_factory=list)
 
     @property
@@ -180,12 +182,12 @@ def _free(made: list[Segment], scope: Scope, operations: Sequence[Operation], cp
     if scope.cpu and parts:
         head = _for_cpu(parts[0])
         batch = scope.batch or FLOW_BATCH
-        made.append(Segment("cpu", scope.stages or cpu_workers, None, batch, [head]))
+        made.append(Segment("cpu", scope.stages or cpu_workers, None, batch, parts=[head]))
         parts = _after_cpu(parts, head)
     for part in parts:
         if part.is_async:
             steps = LinePart(part.steps, None)
-            made.append(Segment("await", scope.stages or FLOW_STAGES, None, scope.batch or 1, [steps]))
+            made.append(Segment("await", scope.stages or FLOW_STAGES, None, scope.batch or 1, parts=[steps]))
             part = LinePart((), part.reduce)
         if part.steps or part.reduce is not None:
             _loop(made, scope).parts.append(part)
@@ -196,9 +198,9 @@ def _partitioned(made: list[Segment], scope: Scope, route: Route, operations: Se
     if scope.cpu and parts:
         head = _for_cpu(parts[0])
         batch = scope.batch or FLOW_BATCH
-        made.append(Segment("cpu", route.count, route, batch, [head, *_after_cpu(parts, head)]))
+        made.append(Segment("cpu", route.count, route, batch, parts=[head, *_after_cpu(parts, head)]))
     elif any(part.is_async for part in parts):
-        made.append(Segment("await", route.count, route, scope.batch or 1, list(parts)))
+        made.append(Segment("await", route.count, route, scope.batch or 1, parts=list(parts)))
     else:
         _loop(made, scope).parts.append(SplitPart(route, tuple(parts)))
 
@@ -206,7 +208,7 @@ def _partitioned(made: list[Segment], scope: Scope, route: Route, operations: Se
 def _loop(made: list[Segment], scope: Scope) -> Segment:
     """The last segment when it is one stage in the loop, else a new one."""
     if not made or made[-1].kind != "loop":
-        made.append(Segment("loop", batch=scope.batch or FLOW_BATCH))
+        made.append(Segment("loop", batch=scope.batch or FLOW_BATCH, paced=scope.batch is None))
     return made[-1]
 
 

@@ -13,7 +13,8 @@ from typing import cast as typed
 
 import msgspec
 
-from roost.errors import FlowFailed, ProcessDown
+from roost.core.pace import Pace
+from roost.errors import ConfigError, FlowFailed, ProcessDown
 from roost.jobs.flow_line import Meter, Policy, name_of
 from roost.jobs.flow_plan import FlowPlan, FromFlows, FromItems, FromStages, Segment, segments
 from roost.jobs.flow_stages import (
@@ -136,37 +137,31 @@ class Runner(Consumer[Batch]):
     async def start_all(self, plan: FlowPlan, following: Segment) -> tuple[Stage | Name, ...]:
         """Start the stages of a plan, whose last ones feed `following`. Returns those last ones."""
         chain = [*segments(plan, self.scheduler.runtime.cpu.workers), following]
-        origin, raw_demand = plan.origin, None
+        origin, first, raw_demand = plan.origin, chain[0], None
+        pace = Pace(first.batch) if first.paced else None
         sources: tuple[Stage | Name, ...]
         if isinstance(origin, FromFlows):
             sources = ()
             for flow in origin.flows:
-                sources += await self.start_all(flow, chain[0])
+                sources += await self.start_all(flow, first)
         elif isinstance(origin, FromStages):
             sources, raw_demand = origin.producers, origin.max_demand
+        elif isinstance(origin.items, AsyncIterable):
+            sources, raw_demand = (await ItemSource.start_link(origin.items),), first.batch * first.demand[0]
         else:
-            sources, raw_demand = await self.start_source(origin, chain[0])
+            sources = (await BatchSource.start_link(SourceSetup(origin.items, pace or Pace.fixed(first.batch))),)
+        if isinstance(origin, FromItems):
+            self.stages += [source for source in sources if isinstance(source, Stage)]
         counts = not isinstance(origin, FromFlows)
         for segment, after in pairwise(chain):
             kind = FlowStage if segment.kind == "loop" else SlowFlowStage
             made: list[Stage] = []
             for number in range(segment.workers):
-                made.append(
-                    await kind.start_link(StageSetup(segment, number, sources, after, self.meter, counts, raw_demand))
-                )
+                setup = StageSetup(segment, number, sources, after, self.meter, counts, pace, raw_demand)
+                made.append(await kind.start_link(setup))
                 self.stages.append(made[-1])
-            sources, raw_demand, counts = tuple(made), None, False
+            sources, raw_demand, counts, pace = tuple(made), None, False, None
         return sources
-
-    async def start_source(self, origin: FromItems, first: Segment) -> tuple[tuple[Stage, ...], int | None]:
-        """Start what makes the elements. Returns it, and how many are asked for when they come one by one."""
-        source: Stage
-        if isinstance(origin.items, AsyncIterable):
-            source = await ItemSource.start_link(origin.items)
-        else:
-            source = await BatchSource.start_link(SourceSetup(origin.items, first.batch))
-        self.stages.append(source)
-        return (source,), first.batch * first.demand[0] if isinstance(origin.items, AsyncIterable) else None
 
     @call
     def next(self) -> Batch | _Ended:
@@ -186,10 +181,9 @@ class Runner(Consumer[Batch]):
         self.asked[self.delivery.subscription] -= len(events)
         for batch in events:
             self.meter.emitted += len(batch.items)
-            if self.waiting is not None and self.waiting.waits():
-                self.waiting.reply(batch)
-            else:
-                self.ready.append(batch)
+            self.ready.append(batch)
+        if self.ready and self.waiting is not None and self.waiting.waits():
+            self.waiting.reply(self.ready.popleft())
 
     def ask_more(self) -> None:
         """Have something ready before it is asked for."""
@@ -260,7 +254,7 @@ class Runner(Consumer[Batch]):
             self.ready.clear()
             for stage in self.stages:
                 stage._process.signal(self._process, "shutdown")
-        if self.waiting is not None and self.waiting.waits():
+        if self.waiting is not None:
             self.waiting.reply(self.ended)
 
     async def stop_all(self) -> None:
@@ -281,14 +275,14 @@ class FlowRun(AsyncIterator[T], Generic[T]):
     `aclose()`, or when nobody refers to this any more, as after a `break`: then all its stages end.
     """
 
-    __slots__ = ("_at", "_items", "_over", "_runner", "_setup", "progress")
+    __slots__ = ("_at", "_items", "_over", "_runner", "_setup", "_taking", "progress")
 
     def __init__(self, plan: FlowPlan, settings: Settings) -> None:
         self._setup = RunSetup(plan, settings)
         self._runner: Runner | None = None
         self._items: list[object] = []
         self._at = 0
-        self._over = False
+        self._over = self._taking = False
         self.progress: Progress | None = None
         """How far it was at the end."""
 
@@ -316,16 +310,22 @@ class FlowRun(AsyncIterator[T], Generic[T]):
         Raises:
             FlowFailed: when a function of the flow raised.
             StartFailed: when the flow could not be started.
+            ConfigError: when another task takes from it at the same time.
         """
         if self._over:
             return None
-        if self._runner is None:
-            self._runner = (await Runner.start_link(self._setup)).with_timeout(None)
+        if self._taking:
+            raise ConfigError("stream", "another task waits for its next element already")
+        self._taking = True
         try:
+            if self._runner is None:
+                self._runner = (await Runner.start_link(self._setup)).with_timeout(None)
             outcome = await self._runner.next()
         except ProcessDown as error:
             self._over = True
             raise FlowFailed("the run", "its next element", explain(error)) from error
+        finally:
+            self._taking = False
         if isinstance(outcome, Batch):
             return typed("list[T]", outcome.items)
         self.progress = outcome.progress

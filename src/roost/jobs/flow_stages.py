@@ -11,6 +11,7 @@ import msgspec
 
 from roost.core.dispatch import DemandDispatcher, Dispatcher, PartitionDispatcher
 from roost.core.outlet import Outlet, Undelivered
+from roost.core.pace import Pace
 from roost.errors import FlowFailed
 from roost.jobs.flow_line import Meter
 from roost.jobs.flow_node import Router, SlowSequencer
@@ -45,16 +46,17 @@ class BatchSource(Producer[Batch]):
     def init(self, setup: SourceSetup) -> None:
         """Begin to iterate."""
         self.iterator: Iterator[object] = iter(setup.items)
-        self.batch = setup.batch
+        self.pace = setup.pace
 
     def handle_demand(self, demand: int) -> list[Batch]:
         """The next batches."""
         batches: list[Batch] = []
         while len(batches) < demand:
-            items = list(islice(self.iterator, self.batch))
+            size = self.pace.size
+            items = list(islice(self.iterator, size))
             if items:
                 batches.append(Batch(items))
-            if len(items) < self.batch:
+            if len(items) < size:
                 self.finish()
                 break
         return batches
@@ -83,7 +85,7 @@ class SourceSetup:
     __sendable__: ClassVar[bool] = True
 
     items: Iterable[object]
-    batch: int
+    pace: Pace
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class StageSetup:
         following: who gets what comes out.
         meter: of the run.
         counts: whether the elements that it handles are those of the source.
+        pace: who decides how many elements come from the source together, if anybody does.
         raw_demand: how many events it asks of producers that send them one by one; None when batches come.
     """
 
@@ -108,6 +111,7 @@ class StageSetup:
     following: Segment
     meter: Meter
     counts: bool
+    pace: Pace | None
     raw_demand: int | None
 
 
@@ -166,8 +170,13 @@ class FlowStage(ProducerConsumer[object, Batch]):
     def handle_events(self, events: list[object]) -> Iterable[Batch] | None:
         """Run a batch through the nodes."""
         items = self.unpack(events)
+        pace, now = self.setup.pace, self.scheduler.runtime.clock.now
+        began = now()
         try:
-            return self.pack(self.nodes.take(items))
+            made = self.pack(self.nodes.take(items))
+            if pace is not None:
+                pace.took(len(items), now() - began)
+            return made
         except FlowFailed as error:
             self.fail(error)
             return None

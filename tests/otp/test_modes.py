@@ -239,15 +239,15 @@ async def test_a_traced_process_tells_what_comes_in_and_goes_out() -> None:
     patient._process.trace(tracer)
     patient.note("one")
     send(patient, Tick(2))
-    await asyncio.gather(patient.wait(), patient.wait_async(9.0), patient.wait_async(9.0))
+    await asyncio.gather(patient.wait(), patient.wait_async(9.0), patient.wait_async(timeout_s=9.0))
     assert seen == [
-        "in note ('one',)",
-        "in tick (Tick(by=2),)",
-        "in wait ()",
+        "in note (('one',), {})",
+        "in tick ((Tick(by=2),), {})",
+        "in wait ((), {})",
         "out wait None",
-        "in wait_async (9.0,)",
+        "in wait_async ((9.0,), {})",
         "out wait_async None",
-        "in wait_async (9.0,)",
+        "in wait_async ((), {'timeout_s': 9.0})",
         "out wait_async None",
     ]
     patient._process.trace(None)

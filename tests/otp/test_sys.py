@@ -273,7 +273,7 @@ async def test_a_trace_tells_of_messages_replies_states_and_the_end() -> None:
         ("state", ""),
         ("end", ""),
     ]
-    assert (events[0].value, events[0].text) == ((5, "1234"), "deposit(5, ***)")
+    assert (events[0].value, events[0].text) == (((5, "1234"), {}), "deposit(5, ***)")
     assert (events[1].value, events[1].text) == (5, "5")
     state = events[2].value
     assert isinstance(state, dict)

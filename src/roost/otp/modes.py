@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from roost.runtime.clock import Timer
 
 Tracer = Callable[[str, object, object], None]
-"""Who is told what a process does: ("in", Spec, arguments), ("out", Spec, reply or error), ("end", None, reason)."""
+"""Who is told what a process does: ("in", Spec, (arguments, keyword arguments)), ("out", Spec, reply or error) and
+("end", None, reason)."""
 
 
 class Timeout(msgspec.Struct, frozen=True):

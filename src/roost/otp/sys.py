@@ -80,7 +80,7 @@ class TraceEvent:
         what: "in": it begins to handle a message; "out": it has answered a call; "state": it has handled the message,
             and this is its state now; "end": it has ended.
         message: the name of the handler; empty for "state" and "end".
-        value: the arguments, the reply or the error, a copy of the state, or the reason.
+        value: the arguments and keyword arguments, the reply or the error, a copy of the state, or the reason.
         text: the same for people: bounded, and without what the class says is secret.
     """
 
@@ -306,7 +306,8 @@ class _Debug:
             case "in":
                 assert isinstance(spec, Spec)
                 assert isinstance(value, tuple)
-                self._tell("in", spec.name, value, show_message(process, spec, value, {}))
+                args, kwargs = value
+                self._tell("in", spec.name, value, show_message(process, spec, args, kwargs))
                 # An order at the head of the mailbox: it comes after this message and before the next one.
                 process.post_control(ORDER, self._tell_state, _Nobody(process), first=True)
             case "out":

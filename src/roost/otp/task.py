@@ -16,10 +16,11 @@ import msgspec
 from roost.errors import CallTimeout, NotOwner
 from roost.limits import CALL_TIMEOUT_S, SHUTDOWN_S
 from roost.otp.child import Child, Restart
+from roost.otp.face import running_process
 from roost.otp.household import Household
 from roost.otp.process import Process
 from roost.otp.scheduler import Scheduler
-from roost.otp.task_process import Exited, Ok, TaskProcess, Work, follow, launch, link, starter, unlink
+from roost.otp.task_process import Exited, Ok, TaskProcess, Work, follow, launch, link, unlink
 from roost.otp.task_stream import TaskStream
 from roost.otp.task_wait import settled, value_of
 from roost.otp.ties import Down, Monitor
@@ -82,7 +83,7 @@ class Task(Generic[R]):
             timeout_s: how long `await` waits.
         """
         scheduler = Scheduler.current()
-        owner = starter(scheduler)
+        owner = running_process(scheduler)
         if owner is not None and not owner.alive:
             raise owner.down()  # it was killed, and what is left of it starts nothing more
         self._work, self._linked, self._timeout_s = work, linked, timeout_s
@@ -160,7 +161,7 @@ class Task(Generic[R]):
     @staticmethod
     def start_link(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> TaskProcess:
         """As `start`, linked to the process that starts it, when there is one."""
-        return _fire(function, args, kwargs, starter(Scheduler.current()))
+        return _fire(function, args, kwargs, running_process(Scheduler.current()))
 
     @staticmethod
     def child(
@@ -475,7 +476,7 @@ class Task(Generic[R]):
             action()
 
     def _check_owner(self) -> None:
-        current = starter(self._process.scheduler)
+        current = running_process(self._process.scheduler)
         owner = self._owner if isinstance(self._owner, Process) else None
         if self._ignored:
             raise NotOwner(str(self), "nobody: it was told to ignore its outcome")

@@ -121,11 +121,6 @@ def launch(
     return process
 
 
-def starter(scheduler: Scheduler) -> Process | None:
-    """The process whose handler or activity this code runs in; None in a plain coroutine."""
-    return scheduler.running if scheduler.reductions < 0 else scheduler._starter()
-
-
 def link(one: Process, other: Process) -> None:
     """Tie the ends of two processes together, as `GenServer.link` does."""
     one.tied.links[other] = other.tied.links[one] = None

@@ -315,6 +315,21 @@ async def test_a_restarted_consumer_gets_everything_and_the_poison_is_given_up()
     await supervisor.stop()
 
 
+@pytest.mark.virtual_time
+async def test_under_rest_for_one_a_producer_that_comes_back_finds_its_consumers_again() -> None:
+    log = Log()
+    supervisor = await Supervisor.start(
+        [Numbers.child(0, 19, name="numbers", restart="transient"), SlowEater.child(log, "a", "numbers", TEN)],
+        strategy="rest_for_one",
+    )
+    await asyncio.sleep(1.5)
+    Numbers.whereis("numbers").exit("kill")
+    await asyncio.sleep(30.0)
+    assert set(log.all()) == set(range(20))
+    assert len(log.all()) > 20, "a new producer begins anew"
+    await supervisor.stop()
+
+
 async def test_a_subscription_that_wants_reports_gets_no_event_twice() -> None:
     log = Log()
     numbers = await Mute.start()

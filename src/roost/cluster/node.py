@@ -119,6 +119,7 @@ class Node:
             with self.entered():
                 await root.stop("shutdown")
                 await self.fabric.stop("shutdown")
+                await self.runtime.cpu.close()
 
     def _ended(self, down: asyncio.Future[Down]) -> None:
         """The root has ended. Unless it was told to, nobody looks after the links any more, so they end too."""

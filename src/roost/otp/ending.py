@@ -173,7 +173,10 @@ def finish(process: Process, reason: Reason) -> None:
     waiting = [process.serving]
     for spec, content in zip(entries, entries, strict=True):
         if spec.kind in (ASKED, ASYNC):
-            waiting.append(content[2])
+            *_, reply, patience = content
+            waiting.append(reply)
+            if patience is not None:
+                patience.forget(reply)
         elif spec is ORDER:
             waiting.append(content[1])
     process.serving = None

@@ -22,7 +22,7 @@ from roost.otp.crash import explain, report_crash, report_stray
 from roost.otp.declare import TOLD, Spec, isolate_arguments
 from roost.otp.mailbox import Mailbox, full
 from roost.otp.modes import Modes, Tracer
-from roost.otp.reply import Deadline, Deadlines, Failed, Reply, ReplyTo
+from roost.otp.reply import Deadline, Deadlines, Failed, Patience, Reply, ReplyTo
 from roost.otp.ties import Reason, Ties
 
 if TYPE_CHECKING:
@@ -187,56 +187,54 @@ class Process:
                 raise self.down()
             args, kwargs = isolate_arguments(spec, args, kwargs)
             caller = self.waiting_caller()
-            future, deadlines = self._patience(caller, timeout_s)
-            self.post(spec, ((self.server, *args), kwargs, future, deadlines))
+            future, patience = self._patience(caller, timeout_s)
+            self.post(spec, ((self.server, *args), kwargs, future, patience))
         except RoostError as error:
             return Failed(error)
-        self._await(future, deadlines, caller)
+        self._await(future, patience, caller)
         return future
 
     def owe(self, timeout_s: float | None) -> asyncio.Future[object]:
         """A future for the caller of an inline call whose reply comes later."""
         caller = self.scheduler.caller()
         try:
-            future, deadlines = self._patience(caller, timeout_s)
+            future, patience = self._patience(caller, timeout_s)
         except CallTimeout as error:
             future = asyncio.get_running_loop().create_future()
             future.set_exception(error)
             return future
-        self._await(future, deadlines, caller)
-        if deadlines is not None:
-            future.add_done_callback(deadlines.forget)
+        self._await(future, patience, caller)
+        if patience is not None:
+            patience.keep(future, self)
         return future
 
     def _patience(
         self, caller: Process | None, timeout_s: float | None
-    ) -> tuple[asyncio.Future[object], Deadlines | Deadline | None]:
+    ) -> tuple[asyncio.Future[object], Patience | None]:
         """What a caller awaits, and what ends his patience: his timeout, or the deadline of the call that he serves.
 
         Raises:
             CallTimeout: when nothing is left of that deadline.
         """
         scheduler = self.scheduler
-        deadlines: Deadlines | Deadline | None
+        patience: Patience | None
         if caller is None or caller.deadline is None:
-            deadlines = scheduler.deadlines(timeout_s)
+            patience = scheduler.deadlines(timeout_s)
         else:
             now = scheduler.runtime.clock.now()
             if timeout_s is not None and now + timeout_s <= caller.deadline:
-                deadlines = scheduler.deadlines(timeout_s)
+                patience = scheduler.deadlines(timeout_s)
             elif now >= caller.deadline:
                 raise CallTimeout(str(self), 0.0)
             else:
-                deadlines = Deadline(caller.deadline)
-        return asyncio.get_running_loop().create_future(), deadlines
+                patience = Deadline(caller.deadline)
+        return asyncio.get_running_loop().create_future(), patience
 
-    def _await(
-        self, future: asyncio.Future[object], deadlines: Deadlines | Deadline | None, caller: Process | None
-    ) -> None:
-        if type(deadlines) is Deadlines:
-            deadlines.add(future, self)
-        elif type(deadlines) is Deadline:
-            deadlines.watch(self.scheduler.runtime.clock, future, self)
+    def _await(self, future: asyncio.Future[object], patience: Patience | None, caller: Process | None) -> None:
+        if type(patience) is Deadlines:
+            patience.add(future, self)
+        elif type(patience) is Deadline:
+            patience.watch(future, self)
         if caller is not None:
             caller.wait_for(future, self)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from roost.errors import CallTimeout, InvariantViolated, ProcessDown, RoostError
 from roost.otp.crash import report_bug
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from roost.runtime.clock import Clock, Timer
 
 R = TypeVar("R")
+# Any: an asyncio.Future calls with itself, of whatever type it is; nobody looks at it
+WhenDone = Callable[[Any], object]
 
 
 class Reply:
@@ -57,14 +59,45 @@ class ReplyTo(Protocol):
     def set_exception(self, exception: BaseException, /) -> None:
         """Hand over the error."""
 
+    def add_done_callback(self, function: WhenDone, /) -> None:
+        """Call `function` when nobody waits any more."""
+
+    def remove_done_callback(self, function: WhenDone, /) -> object:
+        """Do not call it."""
+
+
+class Patience(Protocol):
+    """How long the caller of a queued call waits: a table of many calls, or a deadline of one."""
+
+    def until(self, reply_to: ReplyTo, /) -> float | None:
+        """When the time of this call is up; None when it is over."""
+
+    def forget(self, reply_to: ReplyTo, /) -> object:
+        """The call was answered."""
+
+    def keep(self, reply_to: ReplyTo, target: Process, /) -> None:
+        """The handler has ended, and the answer comes later: go on until then."""
+
 
 class Callback:
     """A caller that is a function: the network side of a remote call."""
 
-    __slots__ = ("_on_reply",)
+    __slots__ = ("_on_reply", "_when_done")
 
     def __init__(self, on_reply: Callable[[object, Exception | None], None]) -> None:
         self._on_reply: Callable[[object, Exception | None], None] | None = on_reply
+        self._when_done: list[WhenDone] | None = None
+
+    def add_done_callback(self, function: WhenDone, /) -> None:
+        """Call `function` when it was answered."""
+        if self._when_done is None:
+            self._when_done = []
+        self._when_done.append(function)
+
+    def remove_done_callback(self, function: WhenDone, /) -> None:
+        """Do not call it."""
+        if self._when_done is not None and function in self._when_done:
+            self._when_done.remove(function)
 
     def done(self) -> bool:
         """Whether it was answered."""
@@ -86,19 +119,39 @@ class Callback:
             on_reply(result, error)
         except Exception as bug:  # its own affair: the process that has answered goes on
             report_bug("the receiver of a reply", bug)
+        for function in self._when_done or ():
+            function(self)
 
 
-class LastReply:
-    """The reply of a process that ends: its caller gets it instead of the news of the end."""
+class _Forwarded:
+    """An answer on its way to somebody else."""
 
-    __slots__ = ("_reply_to", "_value")
+    __slots__ = ("_reply_to",)
 
-    def __init__(self, reply_to: ReplyTo, value: object) -> None:
-        self._reply_to, self._value = reply_to, value
+    def __init__(self, reply_to: ReplyTo) -> None:
+        self._reply_to = reply_to
 
     def done(self) -> bool:
         """Whether nobody waits any more."""
         return self._reply_to.done()
+
+    def add_done_callback(self, function: WhenDone, /) -> None:
+        """Call `function` when nobody waits any more."""
+        self._reply_to.add_done_callback(function)
+
+    def remove_done_callback(self, function: WhenDone, /) -> None:
+        """Do not call it."""
+        self._reply_to.remove_done_callback(function)
+
+
+class LastReply(_Forwarded):
+    """The reply of a process that ends: its caller gets it instead of the news of the end."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, reply_to: ReplyTo, value: object) -> None:
+        super().__init__(reply_to)
+        self._value = value
 
     def set_result(self, result: object, /) -> None:
         """Hand over another reply; never asked for."""
@@ -109,17 +162,28 @@ class LastReply:
         self._reply_to.set_result(self._value)
 
 
-class TracedReply:
-    """Tells a tracer what the caller gets."""
+class TracedReply(_Forwarded):
+    """Tells a tracer what the caller gets. It stands for the caller's patience too, which does not know of it."""
 
-    __slots__ = ("_reply_to", "_spec", "_tracer")
+    __slots__ = ("_patience", "_spec", "_tracer")
 
-    def __init__(self, reply_to: ReplyTo, spec: Spec, tracer: Tracer) -> None:
-        self._reply_to, self._spec, self._tracer = reply_to, spec, tracer
+    def __init__(self, reply_to: ReplyTo, patience: Patience | None, spec: Spec, tracer: Tracer) -> None:
+        super().__init__(reply_to)
+        self._patience, self._spec, self._tracer = patience, spec, tracer
 
-    def done(self) -> bool:
-        """Whether nobody waits any more."""
-        return self._reply_to.done()
+    def until(self, _: ReplyTo, /) -> float | None:
+        """When the time of this call is up."""
+        return None if self._patience is None else self._patience.until(self._reply_to)
+
+    def forget(self, _: ReplyTo, /) -> None:
+        """The call was answered."""
+        if self._patience is not None:
+            self._patience.forget(self._reply_to)
+
+    def keep(self, _: ReplyTo, target: Process, /) -> None:
+        """The answer comes later."""
+        if self._patience is not None:
+            self._patience.keep(self._reply_to, target)
 
     def set_result(self, result: object, /) -> None:
         """Tell, then hand over the reply."""
@@ -174,15 +238,15 @@ class Caller(Generic[R]):
         """The handler has put off its reply: from now on it is owed to `reply_to`."""
         self._reply_to = reply_to
         self._owing.moded.callers[self] = None
-        if isinstance(reply_to, asyncio.Future):
-            reply_to.add_done_callback(self._forget)
+        reply_to.add_done_callback(self._forget)
 
     def _take(self) -> ReplyTo | None:
         reply_to, self._reply_to = self._reply_to, None
         self._forget()
-        if isinstance(reply_to, asyncio.Future):
-            reply_to.remove_done_callback(self._forget)
-        return None if reply_to is None or reply_to.done() else reply_to
+        if reply_to is None:
+            return None
+        reply_to.remove_done_callback(self._forget)
+        return None if reply_to.done() else reply_to
 
     def _forget(self, _: object = None) -> None:
         modes = self._owing.modes
@@ -199,24 +263,31 @@ class Deadline:
         self.at = at
         self._timer: Timer | None = None
 
-    def until(self, reply_to: ReplyTo) -> float | None:
+    def until(self, reply_to: ReplyTo, /) -> float | None:
         """When the time of this call is up."""
         return self.at
 
-    def watch(self, clock: Clock, future: asyncio.Future[object], target: object) -> None:
-        """Let `future` fail with CallTimeout at the deadline."""
+    def watch(self, reply_to: ReplyTo, target: Process) -> None:
+        """Let the call fail with CallTimeout at the deadline."""
+        clock = target.scheduler.runtime.clock
         left_s = max(self.at - clock.now(), 0.0)
 
         def expire() -> None:
-            if not future.done():
-                future.set_exception(CallTimeout(str(target), left_s))
+            if not reply_to.done():
+                reply_to.set_exception(CallTimeout(str(target), left_s))
 
         self._timer = clock.call_later(left_s, expire)
 
-    def forget(self, reply_to: ReplyTo) -> None:
+    def forget(self, reply_to: ReplyTo, /) -> None:
         """The call was answered."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def keep(self, reply_to: ReplyTo, target: Process, /) -> None:
+        """The answer comes later. A caller from outside counts his time himself, and is gone by the deadline."""
+        if isinstance(reply_to, Callback) and self._timer is None:
+            self.watch(reply_to, target)
+        reply_to.add_done_callback(self.forget)
 
 
 class Deadlines:
@@ -245,14 +316,18 @@ class Deadlines:
         if self._armed is None:
             self._armed = self._clock.call_later(self.timeout_s, self._expire)
 
-    def until(self, future: ReplyTo) -> float | None:
+    def until(self, future: ReplyTo, /) -> float | None:
         """When the time of a call is up; None when it is over."""
         waiting = self._waiting.get(future)  # type: ignore[call-overload]  # only futures are ever inside
         return None if waiting is None else waiting[0]
 
-    def forget(self, future: ReplyTo) -> None:
+    def forget(self, future: ReplyTo, /) -> None:
         """The call was answered."""
         self._waiting.pop(future, None)  # type: ignore[call-overload]  # only futures are ever inside
+
+    def keep(self, future: ReplyTo, target: Process, /) -> None:
+        """The answer comes later."""
+        future.add_done_callback(self.forget)
 
     def _expire(self) -> None:
         self._armed = None

@@ -383,14 +383,13 @@ class Scheduler:
         left = self.reductions
         reply = Callback(on_reply)
         if process.open and left > 0 and spec.kind == ASKED:
-            self._call_inline(process, spec, args, kwargs, reply, left - 1)
+            self._call_inline(process, spec, args, kwargs, reply, timeout_s, left - 1)
             return
         if not process.alive:
             reply.set_exception(process.down())
             return
-        deadline = None if timeout_s is None else Deadline(self.runtime.clock.now() + timeout_s)
         try:
-            process.post(spec, ((process.server, *args), kwargs, reply, deadline))
+            process.post(spec, ((process.server, *args), kwargs, reply, self._deadline(timeout_s)))
         except Overloaded as full:
             reply.set_exception(full)
 
@@ -401,6 +400,7 @@ class Scheduler:
         args: tuple[object, ...],
         kwargs: dict[str, object],
         reply: Callback,
+        timeout_s: float | None,
         left: int,
     ) -> None:
         """Run a sync handler of an idle process now, and have `left` reductions after it."""
@@ -412,7 +412,7 @@ class Scheduler:
                 value = isolate(value, f"reply of {spec!r}")
         except BaseException as raised:
             self.reductions = left
-            end_inline(process, spec, args, kwargs, raised, reply)
+            end_inline(process, spec, args, kwargs, raised, reply, self._deadline(timeout_s))
             return
         self.reductions = left
         if process.mail:
@@ -420,6 +420,10 @@ class Scheduler:
         else:
             process.open = True
         reply.set_result(value)
+
+    def _deadline(self, timeout_s: float | None) -> Deadline | None:
+        """The end of the patience of somebody outside."""
+        return None if timeout_s is None else Deadline(self.runtime.clock.now() + timeout_s)
 
     def deliver_cast(self, process: Process, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Put a cast from outside into the mailbox; lost when the process has ended.

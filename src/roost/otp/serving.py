@@ -13,7 +13,7 @@ from roost.otp.declare import ASKED, ASYNC, CONTROL, TOLD, Spec
 from roost.otp.isolation import ATOMS, isolate
 from roost.otp.modes import Timeout, Tracer
 from roost.otp.outcome import NoReply, Stop
-from roost.otp.reply import Deadline, Deadlines, Failed, LastReply, ReplyTo, TracedReply
+from roost.otp.reply import Failed, LastReply, Patience, ReplyTo, TracedReply
 
 if TYPE_CHECKING:
     from roost.otp.process import Process
@@ -59,11 +59,9 @@ def _drain_traced(process: Process, tracer: Tracer, budget: int) -> int:
     assert mail is not None
     spec, content = mail.popleft(), mail.popleft()
     if spec.kind != CONTROL:
-        args = content if spec.kind == TOLD else content[0]
-        tracer("in", spec, args[1:])
-        content = (
-            (args, {}, None, None) if spec.kind == TOLD else (*content[:2], _traced(spec, content[2], tracer), None)
-        )
+        args, kwargs = (content, {}) if spec.kind == TOLD else content[:2]
+        tracer("in", spec, (args[1:], kwargs))
+        content = (args, {}, None, None) if spec.kind == TOLD else _traced(spec, tracer, *content)
     if _answer(process, spec, *content) if spec.kind in (TOLD, ASKED) else _begin(process, spec, content):
         return budget - 1
     if mail:
@@ -73,8 +71,18 @@ def _drain_traced(process: Process, tracer: Tracer, budget: int) -> int:
     return budget - 1
 
 
-def _traced(spec: Spec, reply: ReplyTo | None, tracer: Tracer) -> ReplyTo | None:
-    return None if reply is None else TracedReply(reply, spec, tracer)
+def _traced(
+    spec: Spec,
+    tracer: Tracer,
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+    reply: ReplyTo | None,
+    patience: Patience | None,
+) -> tuple[object, ...]:
+    if reply is None:
+        return args, kwargs, None, None
+    traced = TracedReply(reply, patience, spec, tracer)
+    return args, kwargs, traced, traced
 
 
 def _answer(
@@ -83,35 +91,24 @@ def _answer(
     args: tuple[object, ...],
     kwargs: dict[str, object],
     reply: ReplyTo | None,
-    deadlines: Deadlines | Deadline | None,
+    patience: Patience | None,
 ) -> bool:
     """Handle a queued call. Returns True when that was the end of the process."""
     if reply is not None and reply.done():
-        if deadlines is not None:
-            deadlines.forget(reply)
+        if patience is not None:
+            patience.forget(reply)
         return False
     try:
         value = spec.function(*args, **kwargs)
         if reply is not None and type(value) not in ATOMS:
             value = isolate(value, f"reply of {spec!r}")
     except BaseException as error:
-        _keep_patience(error, reply, deadlines)
-        return _failed(process, spec, args, kwargs, reply, error)
+        return _failed(process, spec, args, kwargs, reply, error, patience)
     if reply is not None:
-        if deadlines is not None:
-            deadlines.forget(reply)
+        if patience is not None:
+            patience.forget(reply)
         process.scheduler.answer(reply, value)
     return False
-
-
-def _keep_patience(error: BaseException, reply: ReplyTo | None, deadlines: Deadlines | Deadline | None) -> None:
-    """A caller whose reply comes later is still on the list of deadlines, until he has it; any other is not."""
-    if reply is None or deadlines is None:
-        return
-    if isinstance(error, NoReply) and isinstance(reply, asyncio.Future):
-        reply.add_done_callback(deadlines.forget)
-    else:
-        deadlines.forget(reply)
 
 
 # Any: what belongs to a Spec depends on its kind; see roost.otp.declare
@@ -154,13 +151,15 @@ async def _handle(
     args: tuple[object, ...],
     kwargs: dict[str, object],
     reply: ReplyTo | None,
-    deadlines: Deadlines | Deadline | None,
+    patience: Patience | None,
 ) -> None:
     """Run one async handler to its end."""
     if reply is not None:
         if reply.done():
+            if patience is not None:
+                patience.forget(reply)
             return
-        process.deadline = None if deadlines is None else deadlines.until(reply)
+        process.deadline = None if patience is None else patience.until(reply)
     process.serving = reply
     try:
         outcome = spec.function(*args, **kwargs)
@@ -169,6 +168,8 @@ async def _handle(
         if reply is not None and type(value) not in ATOMS:
             value = isolate(value, f"reply of {spec!r}")
     except asyncio.CancelledError as error:
+        if reply is not None and patience is not None:
+            patience.keep(reply, process)
         # An exit signal cancels through `leave`, which goes on when this task has ended. Otherwise somebody
         # else has cancelled the task, as the end of asyncio.run does, or the handler what it was waiting for.
         if process.leaving is None and process.alive:
@@ -179,11 +180,12 @@ async def _handle(
         raise
     except BaseException as error:
         if process.leaving is not None or not process.alive:
+            if reply is not None and patience is not None:
+                patience.keep(reply, process)
             report_crash(process, error, f"the end of {spec.name}")
             return
         process.serving = None
-        _keep_patience(error, reply, deadlines)
-        _failed(process, spec, args, kwargs, reply, error)
+        _failed(process, spec, args, kwargs, reply, error, patience)
         return
     finally:
         process.deadline = None
@@ -191,8 +193,8 @@ async def _handle(
             process.ties.waits = {}  # whatever the handler has not awaited, nobody waits for now
     process.serving = None
     if reply is not None:
-        if deadlines is not None:
-            deadlines.forget(reply)
+        if patience is not None:
+            patience.forget(reply)
         if not reply.done():
             reply.set_result(value)
 
@@ -232,9 +234,10 @@ def end_inline(
     kwargs: dict[str, object],
     error: BaseException,
     reply: ReplyTo,
+    patience: Patience | None = None,
 ) -> None:
     """An inline call has ended without a value: `reply` gets what becomes of it, now or later."""
-    if not _failed(process, spec, (process.server, *args), kwargs, reply, error):
+    if not _failed(process, spec, (process.server, *args), kwargs, reply, error, patience):
         _reopen(process)
 
 
@@ -252,8 +255,14 @@ def _failed(
     kwargs: dict[str, object],
     reply: ReplyTo | None,
     error: BaseException,
+    patience: Patience | None = None,
 ) -> bool:
     """A handler of queued mail has raised. Returns True when that was the end of the process."""
+    if reply is not None and patience is not None:
+        if spares(error):
+            patience.forget(reply)  # he has his answer; whoever waits for a late reply, or for `terminate`, has none
+        else:
+            patience.keep(reply, process)
     if isinstance(error, Stop):
         _stop(process, show_message(process, spec, args[1:], kwargs), reply, error)
         return True

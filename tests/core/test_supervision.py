@@ -56,7 +56,7 @@ def look(plan: Supervision[Line]) -> str:
 
 def end(plan: Supervision[Line], label: str, now: float = 1.0, *, clean: bool = False) -> Decision[Line]:
     """A child ends by itself."""
-    return plan.ended(plan.lines[label], clean, now, 0.0)
+    return plan.ended(plan.lines[label], clean, now)
 
 
 def again(decision: Decision[Line]) -> Again[Line]:
@@ -127,12 +127,12 @@ def test_a_start_that_fails_counts_and_is_the_cause_of_the_next_one() -> None:
     plan = family("rest_for_one", max_restarts=3)
     _, (_, c, d) = plan.due(again(end(plan, "b")).cause)
     plan.started(plan.lines["b"], 1.0)
-    decision = plan.failed(c, 1.0, 0.0)
+    decision = plan.failed(c, 1.0)
     assert (names(again(decision).stop), again(decision).pause_s) == ("", 0.0)
     assert look(plan) == "a b c? d?"
     assert plan.due(c) == ((), (c, d))
-    assert again(plan.failed(c, 1.0, 0.0)).pause_s == BACKOFF_FIRST_S
-    assert isinstance(plan.failed(c, 1.0, 0.0), GiveUp)
+    assert again(plan.failed(c, 1.0)).pause_s == BACKOFF_FIRST_S
+    assert isinstance(plan.failed(c, 1.0), GiveUp)
 
 
 def test_all_that_had_started_is_stopped_again_when_one_for_all_fails_halfway() -> None:
@@ -140,7 +140,7 @@ def test_all_that_had_started_is_stopped_again_when_one_for_all_fails_halfway() 
     _, (a, b, c, _) = plan.due(again(end(plan, "d")).cause)
     plan.started(a, 1.0)
     plan.started(b, 1.0)
-    assert names(again(plan.failed(c, 1.0, 0.0)).stop) == "ba"
+    assert names(again(plan.failed(c, 1.0)).stop) == "ba"
     assert look(plan) == "a? b? c? d?"
 
 
@@ -225,7 +225,7 @@ def test_whatever_happens_every_child_that_waits_comes_back(strategy: Strategy, 
         assert all(line.state == WAITING for line in start)
         for number, line in enumerate(start):
             if number == failing:
-                return plan.failed(line, 0.0, 0.0)
+                return plan.failed(line, 0.0)
             plan.started(line, 0.0)
         return None
 
@@ -242,7 +242,7 @@ def test_whatever_happens_every_child_that_waits_comes_back(strategy: Strategy, 
         elif lines:
             line = lines[number % len(lines)]
             if verb in ("end", "finish") and line.state == RUNNING:
-                follow(plan.ended(line, verb == "finish", 0.0, 0.0))
+                follow(plan.ended(line, verb == "finish", 0.0))
             elif verb == "stop":
                 plan.stopped(line)
                 if strategy == "one_for_one" or not plan.waits:

@@ -46,7 +46,8 @@ LineT = TypeVar("LineT", bound=Line)
 class Again(Generic[LineT]):
     """Stop these, in this order; then ask `Supervision.due` what to do, after `pause_s` seconds.
 
-    `pause_s` is None when a pause that runs already ends with a restart of this child too.
+    `pause_s` is the longest pause; chance may take up to half of it away. It is None when a pause that runs already
+    ends with a restart of this child too.
     """
 
     cause: LineT
@@ -124,32 +125,29 @@ class Supervision(Generic[LineT]):
         if line.restart == "temporary" or not self.keeps_stopped:
             self.remove(line)
 
-    def ended(
-        self, line: LineT, clean: bool, now: float, jitter: float
-    ) -> Again[LineT] | GiveUp[LineT] | ShutDown[LineT] | None:
+    def ended(self, line: LineT, clean: bool, now: float) -> Decision[LineT]:
         """The child has ended by itself.
 
         Args:
             line: which.
             clean: whether it ended as intended.
             now: monotonic seconds.
-            jitter: a draw from [0, 1] for the pause.
 
         Returns: what to do; None when nothing follows.
         """
         line.state = STOPPED
         if line.restart == "permanent" or (line.restart == "transient" and not clean):
-            return self.failed(line, now, jitter)
+            return self.failed(line, now)
         self.stopped(line)
         if line.significant and self._is_last(line):
             return ShutDown(line)
         return None
 
-    def failed(self, line: LineT, now: float, jitter: float) -> Again[LineT] | GiveUp[LineT]:
+    def failed(self, line: LineT, now: float) -> Again[LineT] | GiveUp[LineT]:
         """The child must be restarted, or its restart has failed; otherwise as `ended`."""
         if not self.intensity.allow(now):
             return GiveUp(line)
-        pause_s = line.backoff.pause_s(now, jitter)
+        pause_s = line.backoff.pause_s(now, 0.0)
         if self.strategy == "one_for_one":
             line.state = WAITING
             return Again(line, (), pause_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, Self, get_args
@@ -41,6 +42,8 @@ from roost.otp.name import Name
 from roost.otp.process import Process
 from roost.otp.ties import Down, Exit, Monitor, Reason
 from roost.otp.timers import ProcessTimer
+
+_log = logging.getLogger("roost.otp")
 
 _STRATEGIES: Final = get_args(Strategy)
 _AUTO_SHUTDOWNS: Final = get_args(AutoShutdown)
@@ -186,7 +189,8 @@ class Keeper(GenServer):
         self._plan.started(kept, self.scheduler.runtime.clock.now())
         if process not in self._process.tied.links:
             self.link(handle)
-        report_child_started(self._process, kept.child.id, handle)
+        if _log.isEnabledFor(logging.DEBUG):
+            report_child_started(self._process, kept.child.id, handle)
         return handle
 
     async def stop_one(self, kept: Kept) -> None:
@@ -246,8 +250,10 @@ class Keeper(GenServer):
         kept = self._kept.pop(exit.process._process, None)
         if kept is not None:  # else it was stopped on purpose, or linked for another reason
             kept.process, kept.last = None, kept.process
-            decision = self._plan.ended(kept, is_clean(exit.reason), *self._dice())
-            report_child_ended(self._process, kept.child.id, exit.process, exit.reason, _in_words(decision))
+            clean = is_clean(exit.reason)
+            decision = self._shaken(self._plan.ended(kept, clean, self.scheduler.runtime.clock.now()))
+            if not clean or _log.isEnabledFor(logging.DEBUG):
+                report_child_ended(self._process, kept.child.id, exit.process, exit.reason, _in_words(decision))
             await self._follow(decision)
 
     @info
@@ -287,7 +293,7 @@ class Keeper(GenServer):
             except StartIgnored:
                 continue
             except Exception as error:
-                decision = self._plan.failed(one, *self._dice())
+                decision = self._shaken(self._plan.failed(one, self.scheduler.runtime.clock.now()))
                 report_child_not_started(self._process, one.child.id, why(error), _in_words(decision))
                 if error.__cause__ is not None and not isinstance(error.__cause__, RoostError):
                     report_bug(f"the start of child {one.child.id!r}", error.__cause__)  # nobody else tells where
@@ -299,9 +305,12 @@ class Keeper(GenServer):
         report_gave_up(self._process, id, self._plan.intensity.max_restarts, self._plan.intensity.within_s)
         self.exit("shutdown")
 
-    def _dice(self) -> tuple[float, float]:
-        runtime = self.scheduler.runtime
-        return runtime.clock.now(), runtime.entropy.uniform(0.0, 1.0)
+    def _shaken(self, decision: Decision[Kept]) -> Decision[Kept]:
+        """The decision with a pause that is a little shorter by chance, so that not all children wake up in step."""
+        if isinstance(decision, Again) and decision.pause_s:
+            part = self.scheduler.runtime.entropy.uniform(0.5, 1.0)
+            return Again(decision.cause, decision.stop, decision.pause_s * part)
+        return decision
 
     def _begin_pause(self, kept: Kept, pause_s: float) -> None:
         self._pauses_made = kept.pause = number = self._pauses_made + 1

@@ -84,18 +84,17 @@ class ConsumerSupervisor(Keeper, Consumer[In], Generic[In]):
         await self.stop_together(self._plan.lines.values())
 
     @info
-    async def _child_ended(self, exit: Exit) -> None:  # type: ignore[override]  # the handler of a subclass, as any method
-        kept = self._kept.pop(exit.process._process, None)
+    async def _child_ended(self, exit: Exit) -> None:
+        kept = self._kept.get(exit.process._process)
+        await super()._child_ended(exit)  # type: ignore[operator]  # what the class has is the plain function
         if kept is not None:
-            kept.process = None
-            await self._follow(self._plan.ended(kept, is_clean(exit.reason), *self._dice()))
             self._close(kept, exit.reason)
 
     @info
-    async def _pause_over(self, message: _PauseOver) -> None:  # type: ignore[override]  # the same
-        pause = self._pauses.pop(message.number, None)
+    async def _pause_over(self, message: _PauseOver) -> None:
+        pause = self._pauses.get(message.number)
+        await super()._pause_over(message)  # type: ignore[operator]  # the same
         if pause is not None:
-            await self._follow(await self._bring_back(pause[0]))
             self._close(pause[0], "normal")  # the restarted child had nothing to do, if it is closed at all
 
     # Inside

@@ -29,6 +29,8 @@ TIMER_S_MAX: Final = 10 * 366 * 86_400.0
 """The longest delay of a timer: ten years. What is longer is a date, or milliseconds, by mistake."""
 PERIOD_S_MIN: Final = 0.001
 """The shortest period of an interval."""
+PROCESS_TIMERS_MAX: Final = 100_000
+"""Timers and intervals of one process."""
 REGISTRY_ENTRIES_MAX: Final = 1_000_000
 """Entries of one registry."""
 REPORT_CHARS_MAX: Final = 2_000

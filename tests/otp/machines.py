@@ -142,7 +142,8 @@ class Note(msgspec.Struct, frozen=True):
 class Diary(StateMachine):
     """Its states are words. What it does is said from outside, and what it gets is written down."""
 
-    def init(self, state: str = "calm") -> None:
+    def init(self, state: str = "calm", trapping: bool = False) -> None:
+        self.trap_exits(trapping)
         self.log: list[tuple[str, float]] = []
         self.callers: list[Caller[int]] = []
         self.goto(state)

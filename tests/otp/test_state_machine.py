@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import assert_type
 
 import pytest
@@ -19,7 +20,7 @@ from roost.errors import (
     TooLarge,
 )
 from roost.limits import STATE_POSTPONED_MAX, STATE_TIMEOUTS_MAX, TIMER_S_MAX
-from roost.otp import Ignore, Postpone, Scheduler, Stop
+from roost.otp import GenServer, Ignore, Postpone, Scheduler, Stop
 from roost.sim import turns
 from tests.otp.machines import (
     Break,
@@ -330,12 +331,31 @@ async def test_timeouts_that_cannot_be_are_refused() -> None:
         for seconds in (-1.0, float("nan"), TIMER_S_MAX + 1.0):
             with pytest.raises(ConfigError, match="delay_s"):
                 await diary.begin(tea=seconds)
+        with pytest.raises(ConfigError, match=r"delay_s: datetime.timedelta\(seconds=5\) is not a number of seconds"):
+            await diary.begin(tea=timedelta(seconds=5))  # type: ignore[arg-type]  # the mistake that is meant
+        for moment in (1_700_000_000.0, float("nan"), float("inf")):
+            with pytest.raises(ConfigError, match="is no moment of the clock, which says 0 now"):
+                await diary.at("bread", moment)
+        assert not inside(diary)._process.tied.timers
         many = {f"n{number}": 1.0 for number in range(STATE_TIMEOUTS_MAX)}
         await diary.begin(**many)
         await diary.begin(n7=2.0, n8=None)
         await diary.begin(n8=2.0)
         with pytest.raises(TooLarge, match="STATE_TIMEOUTS_MAX"):
             await diary.begin(one_more=1.0)
+
+
+@virtual
+async def test_nothing_is_kept_of_timeouts_that_have_come() -> None:
+    with virtual_scheduler().entered():
+        diary = await Diary.start()
+        await diary.begin(**{f"n{number}": 1.0 for number in range(10)})
+        await diary.begin(n0=2.0, n1=None)
+        await asyncio.sleep(3.0)
+        machine = inside(diary)
+        assert isinstance(machine, Diary)
+        assert not machine._engine.timers
+        assert not machine._process.tied.timers
 
 
 @virtual
@@ -382,6 +402,32 @@ async def test_a_machine_that_exits_enters_no_other_state() -> None:
         assert await diary.leave() == "bye"
         assert (await down).reason == "bored"
         assert log == [("enter calm from calm", 0.0)]
+
+
+@virtual
+@pytest.mark.parametrize("ending", ["stop", "parent"])
+async def test_a_stop_comes_after_what_the_machine_has_before_its_mailbox(ending: str) -> None:
+    class Nest(GenServer):
+        async def init(self) -> None:
+            self.diary = await Diary.start_link(trapping=True)
+
+        @call
+        def hatched(self) -> Diary:
+            return self.diary
+
+    with virtual_scheduler().entered():
+        nest = await Nest.start()
+        diary = await nest.hatched()
+        await turns(3)
+        log, down = vars(inside(diary))["log"], diary.down()
+        done = diary.everything()
+        if ending == "stop":
+            await diary.stop()
+        else:
+            nest.exit("shutdown")
+            await down
+        await done
+        assert [text for text, _ in log[1:]] == ["enter wild from calm", "inserted 1", "inserted 2", "zero is due"]
 
 
 @virtual

@@ -103,7 +103,7 @@ class Stranger(StateMachine):
 class Wrong(StateMachine):
     @call
     def become(self, state: str) -> None:
-        self.goto({"stranger": Stranger, "talker": Talker, "sleeper": Sleeper}[state])
+        self.goto({"stranger": Stranger, "talker": Talker, "sleeper": Sleeper, "slotted": Slotted}[state])
 
     @call
     def remember(self) -> None:
@@ -120,6 +120,10 @@ class Talker(Wrong):
         pass
 
 
+class Slotted(Wrong):
+    __slots__ = ("wallet",)
+
+
 class Sleeper(Wrong):
     @call
     async def become(self, state: str) -> None:
@@ -133,6 +137,7 @@ class Sleeper(Wrong):
         ("stranger", "Stranger is not a subclass of Wrong"),
         ("talker", "Talker.talk is not declared by Wrong, whose handle it would be on"),
         ("sleeper", "Sleeper.become and Wrong.become must both be async, or neither"),
+        ("slotted", "Slotted has __slots__ of its own: declare them in Wrong"),
     ],
 )
 async def test_a_class_that_is_no_state_of_the_machine_crashes_it(state: str, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import timedelta
 from typing import cast
 
 import msgspec
@@ -11,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roost.errors import ConfigError, NotSendable, Overloaded
+from roost.errors import ConfigError, NotSendable, Overloaded, TooLarge
 from roost.limits import TIMER_S_MAX
-from roost.otp import GenServer, Interval, call, info, remote_handle, send, send_after
+from roost.otp import GenServer, Interval, call, info, remote_handle, send, send_after, timers
 from roost.otp.remote import Transport
 from roost.sim import run, turns
 from roost.sim.loop import running_loop
@@ -186,12 +187,38 @@ async def test_what_makes_no_sense_is_refused() -> None:
         for period_s in (0.0, 0.0009):
             with pytest.raises(ConfigError, match=r"period_s.* is not between 0\.001 and"):
                 await ticker.every(period_s)
+        for seconds in ("5", timedelta(seconds=5), None):
+            with pytest.raises(ConfigError, match=r"delay_s: .* is not a number of seconds"):
+                send_after(ticker, seconds, Note("x"))  # type: ignore[arg-type]  # the mistake that is meant
+        with pytest.raises(ConfigError, match="target: 'ticker' is not the handle of a process"):
+            send_after("ticker", 1.0, Note("x"))  # type: ignore[arg-type]  # the mistake that is meant
         with pytest.raises(NotSendable):
             await ticker.every_bad()
         with pytest.raises(NotSendable):
             send_after(ticker, 1.0, object())
         assert not [handle for handle in running_loop()._scheduled if not handle.cancelled()]
         send_after(ticker, TIMER_S_MAX, Note("x")).cancel()
+
+
+@pytest.mark.virtual_time
+async def test_a_process_has_so_many_timers_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timers, "PROCESS_TIMERS_MAX", 3)
+    with virtual_scheduler().entered():
+        ticker, other = await Ticker.start(), await Ticker.start()
+        await ticker.every(1.0)
+        send_after(ticker, 1.5, Note("one"))
+        last = send_after(ticker, 10.0, Note("never"))
+        with pytest.raises(TooLarge, match="PROCESS_TIMERS_MAX: 4 is over the limit of 3"):
+            send_after(ticker, 1.0, Note("too many"))
+        with pytest.raises(TooLarge):
+            await ticker.every(1.0)
+        send_after(other, 1.0, Note("another process"))
+        await asyncio.sleep(2.0)
+        send_after(ticker, 1.0, Note("two"))
+        last.cancel()
+        send_after(ticker, 1.0, Note("three"))
+        await asyncio.sleep(2.0)
+        assert [text for text, _ in inside(ticker).heard] == ["one", "two", "three"]
 
 
 async def test_a_process_of_another_node_sets_its_own_timers() -> None:

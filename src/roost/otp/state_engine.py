@@ -14,17 +14,17 @@ from types import EllipsisType, FunctionType
 from typing import TYPE_CHECKING, Final, Literal
 
 from roost.core import state_machine as core
-from roost.errors import BadMessage, BadTransition, ConfigError, NotSendable, Overloaded, Refusal, TooLarge
-from roost.limits import STATE_POSTPONED_MAX, STATE_TIMEOUTS_MAX, TIMER_S_MAX
+from roost.errors import BadMessage, BadTransition, NotSendable, Overloaded, Refusal, TooLarge
+from roost.limits import STATE_POSTPONED_MAX, STATE_TIMEOUTS_MAX
 from roost.otp.crash import report_lost, report_stray
 from roost.otp.declare import ASYNC, CONTROL, TOLD, Call, Cast, Info, Spec, local_names
-from roost.otp.ending import LEAVE, STOP
+from roost.otp.ending import LEAVE
 from roost.otp.isolation import isolate
 from roost.otp.matching import HANDLERS, Accepted, guarded
 from roost.otp.outcome import NoReply
 from roost.otp.process import Process
 from roost.otp.reply import Caller, Deadline, TracedReply
-from roost.otp.timers import ProcessTimer
+from roost.otp.timers import ProcessTimer, check_moment, check_seconds
 
 if TYPE_CHECKING:
     from roost.otp.state_machine import StateMachine
@@ -86,7 +86,18 @@ def _is_gone(event: object) -> bool:
 class Engine:
     """One machine at work: what its handlers want, until they have ended, and its timers."""
 
-    __slots__ = ("acting", "core", "entering", "handling", "machine", "process", "server", "timers", "transition")
+    __slots__ = (
+        "acting",
+        "core",
+        "entering",
+        "exiting",
+        "handling",
+        "machine",
+        "process",
+        "server",
+        "timers",
+        "transition",
+    )
 
     def __init__(self, server: StateMachine) -> None:
         self.server, self.process = server, server._process
@@ -98,6 +109,8 @@ class Engine:
         self.entering = False
         self.acting = False
         """Whether the end of a handler means anything to the core."""
+        self.exiting = False
+        """Whether the machine wants to end: then nothing of its own comes any more."""
 
     def __repr__(self) -> str:
         return f"<{show(self.core.state)}>"
@@ -129,6 +142,10 @@ class Engine:
                     raise self.bad(f"{spec!r} is not declared by {machine.__name__}, whose handle it would be on")
                 if (spec.kind == ASYNC) != (declared.kind == ASYNC):
                     raise self.bad(f"{spec!r} and {declared!r} must both be async, or neither")
+        try:
+            machine.__new__(machine).__class__ = state
+        except TypeError:
+            raise self.bad(f"{state.__name__} has __slots__ of its own: declare them in {machine.__name__}") from None
         machine.__states__[state] = None
 
     def set_timeout(self, key: core.Key, delay_s: float | EllipsisType | None, message: object, absolute: bool) -> None:
@@ -138,8 +155,10 @@ class Engine:
         if isinstance(delay_s, EllipsisType):
             setting: core.Setting[object] = core.Setting(core.UNCHANGED, message)
         else:
-            if delay_s is not None and not absolute and not 0.0 <= delay_s <= TIMER_S_MAX:
-                raise ConfigError("delay_s", f"{delay_s!r} is not between 0 and {TIMER_S_MAX:g} seconds")
+            if delay_s is not None and absolute:
+                check_moment("delay_s", delay_s, self.process.scheduler.runtime.clock.now())
+            elif delay_s is not None:
+                check_seconds("delay_s", delay_s)
             setting = core.Setting(delay_s, message, absolute)
         if delay_s is not None and key not in wanted.timeouts and not self.core.has_timeout(key):
             count = len(self.core.timeouts) + len(wanted.timeouts)
@@ -181,7 +200,7 @@ class Engine:
             match effect:
                 case core.SetTimer(key, number, delay_s):
                     self._end(key)
-                    self.timers[key] = ProcessTimer(process, delay_s, core.Expired(key, number))
+                    self.timers[key] = ProcessTimer(process, delay_s, core.Expired(key, number), bounded=False)
                 case core.CancelTimer(key):
                     self._end(key)
                 case core.Refuse(event):
@@ -197,10 +216,20 @@ class Engine:
                     self._put(effect)
         self.acting = not self.core.quiet
 
+    def expired(self, message: core.Expired) -> None:
+        """A timer has rung. When it is none of those that count any more, nothing happens."""
+        effects = self.core.step(message, 0.0)
+        if effects:
+            del self.timers[message.key]
+            self.act(effects)
+
     def _put(self, effect: core.Effect[object]) -> None:
-        """Before the mailbox, unless the process is about to end."""
+        """Before the mailbox, unless the process is about to end by its own will or by a signal.
+
+        A stop that somebody else has asked for is mail like any other.
+        """
         mail = self.process.mail
-        if not mail or mail[0] not in (STOP, LEAVE):
+        if not self.exiting and not (mail and mail[0] is LEAVE):
             self.process._put(GO_ON, (self, effect), first=True)
 
     def _become(self, state: object) -> None:
@@ -375,7 +404,7 @@ def _inform(server: StateMachine, message: object) -> None:
 
 def _arrive(server: StateMachine, message: object) -> None:
     if type(message) is core.Expired:
-        server._engine.act(server._engine.core.step(message, 0.0))
+        server._engine.expired(message)
     else:
         _inform(server, message)
 

@@ -22,6 +22,7 @@ from roost.otp.modes import Timeout
 from roost.otp.process import Process
 from roost.otp.state import read_state
 from roost.otp.state_engine import ARRIVE, BEGIN, Engine, declare_handlers, show
+from roost.otp.ties import Reason
 
 
 class StateTimeout(msgspec.Struct, frozen=True):
@@ -219,6 +220,11 @@ class StateMachine(GenServer):
             TooLarge: when STATE_TIMEOUTS_MAX others run.
         """
         self._engine.set_timeout((name,), delay_s, NamedTimeout(name) if message is None else message, absolute)
+
+    def exit(self, reason: Reason) -> None:
+        """End a process: see `GenServer.exit`. On `self`, nothing that the machine has inserted comes any more."""
+        self._engine.exiting = True
+        super().exit(reason)
 
     def receive_timeout(self, timeout_s: float) -> None:
         """Inside: as `event_timeout(timeout_s)`."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from roost.errors import ConfigError
-from roost.limits import PERIOD_S_MIN, TIMER_S_MAX
+from roost.errors import ConfigError, TooLarge
+from roost.limits import PERIOD_S_MIN, PROCESS_TIMERS_MAX, TIMER_S_MAX
 from roost.otp.declare import CONTROL, Spec
 from roost.otp.isolation import isolate
 from roost.otp.process import Process
@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 
 
 class ProcessTimer:
-    """A message that a process will get at one moment; the timer ends with the process."""
+    """A message that a process will get at one moment; the timer ends with the process.
+
+    Those that are not bounded have a bound of their own, as the timeouts of a state machine do.
+    """
 
     __slots__ = ("_due_s", "_process", "_timer")
 
-    def __init__(self, process: Process, delay_s: float, message: object) -> None:
-        _check("delay_s", delay_s, 0.0)
+    def __init__(self, process: Process, delay_s: float, message: object, *, bounded: bool = True) -> None:
+        check_seconds("delay_s", delay_s)
         self._process = process
         self._timer: Timer | None = None
         if process.alive:
+            _tie(process, self, bounded)
             clock = process.scheduler.runtime.clock
-            process.tied.timers[self] = None
             self._due_s = clock.now() + delay_s
             self._timer = clock.call_later(delay_s, lambda: self._fire(message))
 
@@ -85,9 +88,9 @@ class Interval:
     )
 
     def __init__(self, process: Process, period_s: float, message: object, first_s: float | None) -> None:
-        _check("period_s", period_s, PERIOD_S_MIN)
+        check_seconds("period_s", period_s, PERIOD_S_MIN)
         first_s = period_s if first_s is None else first_s
-        _check("first_s", first_s, 0.0)
+        check_seconds("first_s", first_s)
         self.period_s: Final = period_s
         self._process, self._message = process, message
         self._waits = False
@@ -97,8 +100,8 @@ class Interval:
         self._armed = 1
         self._timer: Timer | None = None
         if process.alive:
+            _tie(process, self, True)
             self._timer = clock.call_later(first_s, self._fire)
-            process.tied.timers[self] = None
 
     @property
     def tick(self) -> int:
@@ -160,16 +163,46 @@ def send_after(target: GenServer, delay_s: float, message: object) -> ProcessTim
     Raises:
         NotSendable: when the message cannot cross.
         ConfigError: when the delay is negative, or longer than TIMER_S_MAX, or the process is on another node.
+        TooLarge: when the process has PROCESS_TIMERS_MAX timers.
     """
-    process: object = target._process
+    process: object = getattr(target, "_process", None)
+    if process is None:
+        raise ConfigError("target", f"{target!r} is not the handle of a process")
     if not isinstance(process, Process):
         raise ConfigError("target", f"{target!r} is on another node: ask a process there to set the timer")
     return ProcessTimer(process, delay_s, isolate(message, f"a timer's message to {target!r}"))
 
 
-def _check(setting: str, seconds: float, least_s: float) -> None:
+def check_seconds(setting: str, seconds: float, least_s: float = 0.0) -> None:
+    """Check how long something shall take.
+
+    Raises:
+        ConfigError: when it is not a number, or not between `least_s` and TIMER_S_MAX.
+    """
+    if not isinstance(seconds, (int, float)):
+        raise ConfigError(setting, f"{seconds!r} is not a number of seconds")
     if not least_s <= seconds <= TIMER_S_MAX:  # true of "not a number" too
         raise ConfigError(setting, f"{seconds!r} is not between {least_s:g} and {TIMER_S_MAX:g} seconds")
+
+
+def check_moment(setting: str, moment_s: float, now: float) -> None:
+    """Check a moment of the monotonic clock, which may be over.
+
+    Raises:
+        ConfigError: when it is not a number, or more than TIMER_S_MAX away, as the time of a calendar is.
+    """
+    if not isinstance(moment_s, (int, float)):
+        raise ConfigError(setting, f"{moment_s!r} is not a number of seconds")
+    if not moment_s - now <= TIMER_S_MAX:  # true of "not a number" too
+        raise ConfigError(setting, f"{moment_s!r} is no moment of the clock, which says {now:g} now")
+
+
+def _tie(process: Process, timer: Interval | ProcessTimer, bounded: bool) -> None:
+    """Let a timer end with its process."""
+    timers = process.tied.timers
+    if bounded and len(timers) >= PROCESS_TIMERS_MAX:
+        raise TooLarge("PROCESS_TIMERS_MAX", len(timers) + 1, PROCESS_TIMERS_MAX)
+    timers[timer] = None
 
 
 def _until(process: Process, moment_s: float) -> float:

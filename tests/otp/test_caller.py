@@ -215,3 +215,82 @@ async def test_nothing_is_kept_of_calls_that_were_answered() -> None:
         assert not deadlines._waiting
         assert not queue._process.moded.callers
     await queue.stop()
+
+
+class Clinic(GenServer):
+    """Answers before it has finished, and then works on."""
+
+    def init(self) -> None:
+        self.done: list[str] = []
+
+    @call
+    async def admit(self, name: str) -> str:
+        caller: Caller[str] = self.caller()
+        caller.reply(f"{name} may sit down")
+        assert not caller.waits()
+        caller.reply("not heard")
+        await asyncio.sleep(60.0)
+        assert self.time_left_s() is None, "nobody waits for the rest"
+        self.done.append(name)
+        raise NoReply
+
+    @call
+    def register(self, name: str) -> str:
+        caller: Caller[str] = self.caller()
+        assert caller.waits()
+        caller.reply(f"{name} is registered")
+        assert not caller.waits()
+        caller.refuse(Closed("not heard"))
+        raise NoReply
+
+    @call
+    def turn_away(self) -> str:
+        caller: Caller[str] = self.caller()
+        caller.refuse(Closed("for today"))
+        raise NoReply
+
+    @call
+    async def think_again(self) -> str:
+        caller: Caller[str] = self.caller()
+        await asyncio.sleep(0)
+        assert caller.waits()
+        return "without the caller"
+
+    @call
+    async def refer(self, clerk: Clerk) -> str:
+        send(clerk, Served(self.caller()))
+        await asyncio.sleep(1.0)
+        raise NoReply
+
+    @call
+    def list_done(self) -> list[str]:
+        return self.done
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.virtual_time
+async def test_a_handler_may_answer_itself_and_then_work_on(traced: bool) -> None:
+    clinic = await Clinic.start()
+    if traced:
+        clinic._process.trace(lambda what, spec, value: None)
+    began = asyncio.get_running_loop().time()
+    assert await clinic.admit("Ada") == "Ada may sit down"
+    assert asyncio.get_running_loop().time() == began
+    assert await clinic.with_timeout(None).list_done() == ["Ada"]
+    assert await clinic.register("Bo") == "Bo is registered"
+    with pytest.raises(Closed, match="for today"):
+        await clinic.turn_away()
+    assert await clinic.think_again() == "without the caller"
+    await turn()
+    assert not clinic._process.moded.callers
+    await clinic.stop()
+
+
+@pytest.mark.virtual_time
+async def test_another_process_may_answer_while_the_handler_still_runs() -> None:
+    clinic, clerk = await Clinic.start(), await Clerk.start()
+    began = asyncio.get_running_loop().time()
+    assert await clinic.refer(clerk) == "from the clerk"
+    assert asyncio.get_running_loop().time() == began
+    await clinic.stop()
+    await clerk.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from roost.errors import CallTimeout, InvariantViolated, ProcessDown, RoostError
 from roost.otp.crash import report_bug
@@ -45,6 +45,10 @@ class Failed:
     def __await__(self) -> Generator[object, None, object]:
         raise self.error
         yield  # type: ignore[unreachable]  # a generator that ends before it begins
+
+
+_GIVEN: Final = Reply(None)
+"""Stands for an answer that was handed over."""
 
 
 class ReplyTo(Protocol):
@@ -200,43 +204,70 @@ class Caller(Generic[R]):
     """Somebody who waits for a reply that was put off with `raise NoReply`.
 
     It may be kept, and sent to another process. When the process that owes the reply ends, the caller gets
-    `ProcessDown`; after his timeout he is gone, and a reply is dropped.
+    `ProcessDown`; after his timeout he is gone, and a reply is dropped. The handler that took it may answer too, and
+    go on with its work: an async one is heard at once, a sync one when it has ended with `raise NoReply`.
     """
 
     __sendable__: ClassVar[bool] = True
-    __slots__ = ("_owing", "_reply_to")
+    __slots__ = ("_answer", "_owing", "_reply_to")
 
     def __init__(self, owing: Process) -> None:
         self._owing = owing
         self._reply_to: ReplyTo | None = None
+        self._answer: Reply | Failed | None = None
+        if owing.serving is not None:  # that of an async handler; for a sync one nobody knows yet who waits
+            self.bind(owing.serving)
 
     def waits(self) -> bool:
         """Whether somebody still waits for this reply."""
-        return self._reply_to is not None and not self._reply_to.done()
+        if self._reply_to is None:
+            return self._answer is None and self._is_being_put_off()
+        return not self._reply_to.done()
 
     def reply(self, value: R) -> None:
         """Answer; harmless when nobody waits any more. A value that cannot cross answers with NotSendable."""
-        reply_to = self._take()
-        if reply_to is None:
-            return
-        try:
-            reply_to.set_result(isolate(value, f"a reply of {self._owing}"))
-        except RoostError as error:
-            reply_to.set_exception(error)
+        if self.waits():
+            try:
+                self._give(Reply(isolate(value, f"a reply of {self._owing}")))
+            except RoostError as error:
+                self._give(Failed(error))
 
     def refuse(self, error: Exception) -> None:
         """Answer with an error, which is raised where the caller awaits; harmless when nobody waits any more."""
-        reply_to = self._take()
-        if reply_to is not None:
-            reply_to.set_exception(error)
+        if self.waits():
+            self._give(Failed(error))
+
+    def _give(self, answer: Reply | Failed) -> None:
+        if self._reply_to is None:
+            self._answer = answer
+            return
+        if self._reply_to is self._owing.serving:
+            self._owing.deadline = None  # the rest of the handler is nobody's wait
+        reply_to, self._answer = self._take(), _GIVEN
+        if reply_to is None:
+            return
+        if isinstance(answer, Reply):
+            reply_to.set_result(answer.value)
+        else:
+            reply_to.set_exception(answer.error)
+
+    def _is_being_put_off(self) -> bool:
+        """Whether the handler that took this runs still."""
+        modes = self._owing.modes
+        return modes is not None and modes.deferring is self
 
     def owed(self) -> ReplyTo | None:
         """Who waits, when the process that owes the reply has ended."""
         return self._reply_to
 
     def bind(self, reply_to: ReplyTo) -> None:
-        """The handler has put off its reply: from now on it is owed to `reply_to`."""
+        """The handler puts off its reply: from now on it is owed to `reply_to`."""
+        if self._reply_to is reply_to or reply_to.done():
+            return
         self._reply_to = reply_to
+        if self._answer is not None:
+            self._give(self._answer)
+            return
         self._owing.moded.callers[self] = None
         reply_to.add_done_callback(self._forget)
 

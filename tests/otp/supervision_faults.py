@@ -55,14 +55,14 @@ class TakesDownTooFew(Planless):
 
 class RestartsTemporary(Planless):
     class plan(Plan):
-        def ended(self, line: Kept, clean: bool, now: float, jitter: float) -> Decision[Kept]:
-            return super().ended(line, clean, now, jitter) if clean else self.failed(line, now, jitter)
+        def ended(self, line: Kept, clean: bool, now: float) -> Decision[Kept]:
+            return super().ended(line, clean, now) if clean else self.failed(line, now, jitter)
 
 
 class RestartsFinished(Planless):
     class plan(Plan):
-        def ended(self, line: Kept, clean: bool, now: float, jitter: float) -> Decision[Kept]:
-            return super().ended(line, False, now, jitter)
+        def ended(self, line: Kept, clean: bool, now: float) -> Decision[Kept]:
+            return super().ended(line, False, now)
 
 
 class ForgetsFinished(Planless):
@@ -86,18 +86,18 @@ class EndsWithTheFirstSignificant(Planless):
 
 class AllowsOneMore(Planless):
     class plan(Plan):
-        def failed(self, line: Kept, now: float, jitter: float) -> Again[Kept] | GiveUp[Kept]:
+        def failed(self, line: Kept, now: float) -> Again[Kept] | GiveUp[Kept]:
             self.intensity.max_restarts += 1
             try:
-                return super().failed(line, now, jitter)
+                return super().failed(line, now)
             finally:
                 self.intensity.max_restarts -= 1
 
 
 class NeverForgetsRestarts(Planless):
     class plan(Plan):
-        def failed(self, line: Kept, now: float, jitter: float) -> Again[Kept] | GiveUp[Kept]:
-            return super().failed(line, 0.0, jitter)
+        def failed(self, line: Kept, now: float) -> Again[Kept] | GiveUp[Kept]:
+            return super().failed(line, 0.0)
 
 
 class DoesNotWait(Supervisor):

@@ -56,7 +56,7 @@ class TakesDownTooFew(Planless):
 class RestartsTemporary(Planless):
     class plan(Plan):
         def ended(self, line: Kept, clean: bool, now: float) -> Decision[Kept]:
-            return super().ended(line, clean, now) if clean else self.failed(line, now, jitter)
+            return super().ended(line, clean, now) if clean else self.failed(line, now)
 
 
 class RestartsFinished(Planless):

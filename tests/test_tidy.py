@@ -63,9 +63,15 @@ def test_every_limit_is_enforced() -> None:
 
 
 def test_the_tree_of_errors_is_drawn_in_full() -> None:
-    path = "src/roost/errors.py"
-    found = tidy.error_tree(Source.parse(path, (ROOT / path).read_text("utf-8")))
+    found = tidy.error_tree(*errors())
     assert not found, report(found)
+
+
+def errors() -> tuple[Source, list[Source]]:
+    """The page with the tree, and the files with the classes."""
+    page, *families = [source for source in sources() if source.within("src/roost/errors")]
+    assert page.path.endswith("__init__.py")
+    return page, families
 
 
 DOCUMENTED_BASE = '"""A base."""\nclass Base:\n    """A base."""\n    def init(self) -> None:\n        """Begin."""\n'
@@ -149,10 +155,11 @@ def test_a_limit_that_bounds_nothing_is_told() -> None:
 
 
 def test_an_error_that_is_missing_from_the_tree_is_told() -> None:
-    text = (ROOT / "src/roost/errors.py").read_text("utf-8")
+    page, families = errors()
+    text = page.text
     undrawn = re.sub(r"\n    │   ├── TooLarge.*", "", text, count=1)
     made_up = text.replace("├── TooLarge ", "├── TooSmall ", 1)
-    assert [complaint.rule.split(":")[0] for complaint in tidy.error_tree(Source.parse("errors.py", undrawn))] == [
-        "TooLarge"
-    ]
-    assert len(tidy.error_tree(Source.parse("errors.py", made_up))) == 2
+    assert [
+        complaint.rule.split(":")[0] for complaint in tidy.error_tree(Source.parse("errors.py", undrawn), families)
+    ] == ["TooLarge"]
+    assert len(tidy.error_tree(Source.parse("errors.py", made_up), families)) == 2

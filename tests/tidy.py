@@ -8,7 +8,7 @@ import re
 import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, TypeGuard
 
 FILE_LINES_MAX: Final = 600
 FUNCTION_LINES_MAX: Final = 70
@@ -217,8 +217,8 @@ def unused_limits(limits: Source, users: Iterable[Source]) -> list[Complaint]:
     ]
 
 
-def error_tree(errors: Source) -> list[Complaint]:
-    """The picture in the docstring of errors.py is the tree of the classes, with nothing missing or made up."""
+def error_tree(errors: Source, families: Iterable[Source]) -> list[Complaint]:
+    """The picture in the docstring of `roost.errors` is the tree of all classes, with nothing missing or made up."""
     drawn: dict[str, str] = {}
     path: list[str] = []
     for line in (ast.get_docstring(errors.tree) or "").split("\n"):
@@ -226,12 +226,16 @@ def error_tree(errors: Source) -> list[Complaint]:
             path = [*path[: len(mark[1]) // 4], mark[2]]
             if mark[1] or mark[2] == "RoostError":
                 drawn[path[-1]] = path[-2] if len(path) > 1 else "Exception"
-    real = {node.name: node for node in errors.tree.body if isinstance(node, ast.ClassDef)}
-    wrong = [name for name, node in real.items() if drawn.get(name) != _bases(node)[0]]
+    real = {node.name: (family, node) for family in families for node in family.tree.body if _is_class(node)}
+    wrong = [item for name, item in real.items() if drawn.get(name) != _bases(item[1])[0]]
     return [
-        *(errors.complaint(real[name], f"{name}: draw it under its base in the docstring's tree") for name in wrong),
+        *(family.complaint(node, f"{node.name}: draw it under its base in the tree") for family, node in wrong),
         *(errors.complaint(1, f"{name} is drawn but not defined: remove it") for name in drawn if name not in real),
     ]
+
+
+def _is_class(node: ast.stmt) -> TypeGuard[ast.ClassDef]:
+    return isinstance(node, ast.ClassDef)
 
 
 def _public(tree: ast.Module) -> Iterator[tuple[str, ast.ClassDef | Function, list[str]]]:

@@ -9,6 +9,8 @@ import pytest
 from roost.errors import CallCycle, ProcessDown
 from roost.otp import GenServer, Scheduler, Timeout, call, cast, info, send
 from roost.otp.declare import Spec
+from roost.otp.ending import ORDER
+from roost.otp.process import hold
 from tests.otp.counter import Tick
 from tests.otp.virtual import pass_time
 
@@ -274,3 +276,48 @@ async def test_tracing_can_begin_and_end_while_the_process_is_busy() -> None:
     patient._process.trace(None)
     assert patient._process.open
     await patient.stop()
+
+
+@pytest.mark.virtual_time
+async def test_who_looks_into_a_process_does_not_end_its_timeout() -> None:
+    patient = await Patient.start()
+    process = patient._process
+    looks: list[str] = []
+    process.trace(lambda what, spec, value: process.post_control(ORDER, looks.append, future()) if spec else None)
+    await patient.wait(2.0)
+    await pass_time(1.0)
+    process.post_control(ORDER, looks.append, future(), first=True)
+    await pass_time(5.0)
+    assert looks
+    assert events(patient) == ["timeout 2"]
+    process.trace(None)
+    await patient.wait(2.0)
+    await pass_time(1.0)
+    process.post_control(ORDER, hold, future(), first=True)
+    await pass_time(0.0)
+    assert process.suspended
+    process.resume()
+    await pass_time(5.0)
+    assert events(patient)[1:] == ["timeout 8"]
+    await patient.stop()
+
+
+@pytest.mark.parametrize("message", [False, True])
+@pytest.mark.virtual_time
+async def test_a_message_ends_the_timeout_of_a_suspended_process_too(message: bool) -> None:
+    patient = await Patient.start(2.0)
+    await pass_time(1.0)
+    await patient._process.suspend()
+    if message:
+        patient.note("before")
+    await pass_time(5.0)
+    patient.note("after")
+    patient._process.resume()
+    await pass_time(5.0)
+    assert events(patient) == (["before", "after"] if message else ["timeout 6", "after"])
+    await patient.stop()
+
+
+def future() -> asyncio.Future[object]:
+    """Who waits for an order."""
+    return asyncio.get_running_loop().create_future()

@@ -20,7 +20,7 @@ from roost.errors import CallCycle, CallTimeout, ProcessDown, RoostError
 from roost.otp import ending, serving
 from roost.otp.crash import explain, report_crash, report_stray
 from roost.otp.declare import TOLD, Spec, isolate_arguments
-from roost.otp.mailbox import Mailbox, full
+from roost.otp.mailbox import First, Mailbox, full
 from roost.otp.modes import Modes, Tracer
 from roost.otp.reply import Deadline, Deadlines, Failed, Patience, Reply, ReplyTo
 from roost.otp.ties import Reason, Ties
@@ -120,7 +120,7 @@ class Process:
         if box is None:
             box = self.mail = deque()
         if first:
-            box.extendleft((content, spec))
+            box.extendleft((First(content), spec))
         else:
             box.append(spec)
             box.append(content)
@@ -132,7 +132,6 @@ class Process:
 
     def _wake(self, modes: Modes) -> None:
         modes.asleep = False
-        modes.disarm()
         self.scheduler.ready(self)
 
     def rest(self) -> None:

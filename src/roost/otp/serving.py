@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from roost.errors import NotSendable, Refusal
@@ -11,6 +12,7 @@ from roost.otp import ending
 from roost.otp.crash import explain, report_crash, report_lost, show_message
 from roost.otp.declare import ASKED, ASYNC, CONTROL, TOLD, Spec
 from roost.otp.isolation import ATOMS, isolate
+from roost.otp.mailbox import Mailbox
 from roost.otp.modes import Timeout, Tracer
 from roost.otp.outcome import NoReply, Stop
 from roost.otp.reply import Failed, LastReply, Patience, ReplyTo, TracedReply
@@ -29,8 +31,12 @@ def drain(process: Process, budget: int) -> int:
     """
     mail = process.mail
     assert mail is not None
-    if process.modes is not None and process.modes.tracer is not None:
-        return _drain_traced(process, process.modes.tracer, budget)
+    modes = process.modes
+    if modes is not None:
+        if modes.timeout is not None and _has_message(mail):
+            modes.disarm()
+        if modes.tracer is not None:
+            return _drain_traced(process, modes.tracer, budget)
     take = mail.popleft
     while mail:
         if budget <= 0:
@@ -316,14 +322,20 @@ def _go_on(process: Process, message: object) -> None:
 def _arm(process: Process, timeout_s: float) -> None:
     modes = process.moded
     modes.disarm()
-    if process.mail:
+    if _has_message(process.mail):
         return
 
     def fire() -> None:
         modes.timeout = None
-        process.inform(Timeout(), bounded=False)
+        if not _has_message(process.mail):  # one that a suspended process has not come to yet
+            process.inform(Timeout(), bounded=False)
 
     modes.timeout = process.scheduler.runtime.clock.call_later(timeout_s, fire)
+
+
+def _has_message(mail: Mailbox | None) -> bool:
+    """Whether something waits that ends a receive timeout: anything but an order to look into the process."""
+    return mail is not None and any(spec is not ending.ORDER for spec in islice(mail, 0, None, 2))
 
 
 CONTINUE: Final = Spec(_go_on, CONTROL, "Process", {})

@@ -126,6 +126,44 @@ async def test_an_order_to_the_process_itself_is_never_dropped() -> None:
     await other.stop()
 
 
+async def test_a_mailbox_full_of_orders_takes_one_message_and_lets_go_of_none() -> None:
+    class Tiny(Oldest):
+        mailbox_messages_max = 1
+
+    tiny = await Tiny.start()
+    tiny.take(0)
+    orders = [tiny._process.order(lambda process: process.pid) for _ in range(2)]
+    for number in (1, 2):
+        tiny.take(number)
+    assert await asyncio.gather(*orders) == [tiny.pid] * 2
+    assert await tiny.all() == [2]
+    await tiny.stop()
+
+
+async def test_what_a_process_continues_with_is_never_dropped() -> None:
+    class Loader(Oldest):
+        mailbox_messages_max = 1
+
+        def init(self) -> None:
+            super().init()
+            self.continue_with(Tick())
+
+        @info
+        async def tick(self, message: Tick) -> None:
+            await asyncio.sleep(0)
+            self.taken.append(-message.by)
+
+    loader = await Loader.start()
+    for number in range(6):  # in every turn until it has begun
+        loader.take(number)
+        loader.take(number)
+        await asyncio.sleep(0)
+    taken = await loader.all()
+    assert taken[0] == -1
+    assert taken[-1] == 5
+    await loader.stop()
+
+
 @pytest.mark.parametrize(("messages_max", "overflow"), [(0, "refuse"), (5, "drop_all")])
 def test_a_bound_that_makes_no_sense_is_refused_where_it_is_written(messages_max: int, overflow: str) -> None:
     with pytest.raises(ConfigError, match="Odd"):

@@ -211,6 +211,42 @@ async def test_a_full_mailbox_drops_mail_but_never_an_enter_call() -> None:
 
 
 @virtual
+async def test_a_full_mailbox_never_drops_an_enter_call_or_an_event_that_has_not_quite_begun() -> None:
+    class Flooded(StateMachine):
+        mailbox_messages_max = 1
+        overflow = "drop_oldest"
+
+        def init(self) -> None:
+            self.log: list[str] = []
+
+        @info
+        async def noted(self, message: Note) -> None:
+            await asyncio.sleep(0)
+            if message.text == "mail":
+                return
+            if message.text == "go":
+                self.continue_with(Note("inserted"))
+                self.goto(str(len(self.log)))
+            self.log.append(message.text)
+
+        async def enter(self) -> None:
+            await asyncio.sleep(0)
+            self.log.append("enter")
+
+    with virtual_scheduler().entered():
+        flooded = await Flooded.start()
+        await turns(5)
+        for _ in range(5):
+            send(flooded, Note("go"))
+            await turns(1)
+            for _ in range(20):
+                send(flooded, Note("mail"))
+                await turns(1)
+            await turns(10)
+        assert vars(inside(flooded))["log"] == ["enter", *["go", "enter", "inserted"] * 5]
+
+
+@virtual
 async def test_reports_show_the_state_and_what_waits(caplog: pytest.LogCaptureFixture) -> None:
     with virtual_scheduler().entered():
         door = await Door.start("1234")

@@ -19,6 +19,14 @@ Mailbox = deque[Any]
 CLOSED: Final[Mailbox] = deque(maxlen=0)
 """The mailbox of the dead: whatever is put into it is lost."""
 
+
+# Any: as above
+class First(tuple[Any, ...]):
+    """What belongs to a Spec that the process itself has put before its mailbox. No overflow policy lets go of it."""
+
+    __slots__ = ()
+
+
 Overflow = Literal["refuse", "drop_oldest", "drop_newest"]
 """What a full mailbox does: refuse the sender, or let go of a message. A call is refused in any case, never dropped:
 its caller gets Overloaded."""
@@ -62,24 +70,26 @@ def full(process: Process, box: Mailbox, spec: Spec, content: tuple[Any, ...]) -
     waits = spec.kind in (ASKED, ASYNC) and content[2] is not None
     if overflow == "refuse" or (overflow == "drop_newest" and waits):
         raise _overloaded(process)
-    if overflow == "drop_oldest":
-        _drop_oldest(process, box)
-    _count(process, overflow)
+    if overflow == "drop_newest" or _drop_oldest(process, box):
+        _count(process, overflow)
     return overflow == "drop_oldest"
 
 
-def _drop_oldest(process: Process, box: Mailbox) -> None:
-    """Let go of the oldest message that is no order to the process itself; a caller is told."""
-    orders: list[tuple[Spec, object]] = []
-    while True:
+def _drop_oldest(process: Process, box: Mailbox) -> bool:
+    """Let go of the oldest message that comes from others; a caller is told. Returns False when there is none."""
+    own: list[tuple[Spec, object]] = []
+    dropped = False
+    while box and not dropped:
         spec, content = box.popleft(), box.popleft()
-        if spec.kind != CONTROL:
-            break
-        orders.append((spec, content))
-    for order in reversed(orders):
+        if spec.kind == CONTROL or type(content) is First:
+            own.append((spec, content))
+            continue
+        dropped = True
+        if spec.kind in (ASKED, ASYNC) and content[2] is not None and not content[2].done():
+            content[2].set_exception(_overloaded(process))
+    for order in reversed(own):
         box.extendleft(reversed(order))
-    if spec.kind in (ASKED, ASYNC) and content[2] is not None and not content[2].done():
-        content[2].set_exception(_overloaded(process))
+    return dropped
 
 
 def _overloaded(process: Process) -> Overloaded:

@@ -184,7 +184,7 @@ class Keeper(GenServer):
         process: object = getattr(handle, "_process", None)
         if not isinstance(process, Process):
             raise StartFailed(repr(kept.id), f"its start returned {handle!r}, which is no process of this node")
-        kept.process = process
+        kept.process, kept.last = process, None
         self._kept[process] = kept
         self._plan.started(kept, self.scheduler.runtime.clock.now())
         if process not in self._process.tied.links:

@@ -78,18 +78,21 @@ def full(process: Process, box: Mailbox, spec: Spec, content: tuple[Any, ...]) -
 def _drop_oldest(process: Process, box: Mailbox) -> bool:
     """Let go of the oldest message that comes from others; a caller is told. Returns False when there is none."""
     own: list[tuple[Spec, object]] = []
-    dropped = False
-    while box and not dropped:
+    dropped: tuple[Spec, Any] | None = None
+    while box and dropped is None:
         spec, content = box.popleft(), box.popleft()
         if spec.kind == CONTROL or type(content) is First:
             own.append((spec, content))
-            continue
-        dropped = True
-        if spec.kind in (ASKED, ASYNC) and content[2] is not None and not content[2].done():
-            content[2].set_exception(_overloaded(process))
+        else:
+            dropped = spec, content
     for order in reversed(own):
         box.extendleft(reversed(order))
-    return dropped
+    if dropped is None:
+        return False
+    spec, content = dropped
+    if spec.kind in (ASKED, ASYNC) and content[2] is not None and not content[2].done():
+        content[2].set_exception(_overloaded(process))
+    return True
 
 
 def _overloaded(process: Process) -> Overloaded:

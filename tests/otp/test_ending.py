@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from roost.errors import ProcessDown, StartFailed
-from roost.otp import GenServer, Reason, call, cast
+from roost.otp import GenServer, Reason, call, cast, info
 from roost.sim.loop import turns
 
 
@@ -110,3 +110,38 @@ async def test_the_killed_stay_killed_whatever_their_terminate_raises(caplog: py
     assert "crashed in terminate: ValueError: not ready" in caplog.text
     with pytest.raises(ProcessDown, match="killed"):
         await reluctant.ask()
+
+
+class Zealous(GenServer):
+    """Goes on with something after it was told to end."""
+
+    def init(self) -> None:
+        self.heard: list[str] = HEARD
+
+    @call
+    def leave(self, reason: str) -> str:
+        self.handle.exit(reason)
+        self.receive_timeout(1.0)
+        self.continue_with("one more thing")
+        return "told"
+
+    @info
+    def one_more(self, message: str) -> None:
+        self.heard.append(message)
+
+
+class Heard(list[str]):
+    """A list that is given to a process, not copied."""
+
+
+HEARD = Heard()
+
+
+@pytest.mark.parametrize("reason", ["bored", "kill"])
+@pytest.mark.virtual_time
+async def test_nothing_comes_between_a_handler_and_the_end_that_it_was_told(reason: str) -> None:
+    zealous = await Zealous.start()
+    down = zealous.down()
+    assert await zealous.leave(reason) == "told"
+    assert (await down).reason == ("killed" if reason == "kill" else reason)
+    assert HEARD == []

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from roost.errors import ConfigError, Overloaded
-from roost.otp import GenServer, Process, Scheduler, call, cast, info, send
+from roost.otp import Down, Exit, GenServer, Process, Scheduler, call, cast, info, send
 from tests.otp.counter import Tick
 
 
@@ -193,3 +193,42 @@ async def test_a_long_mailbox_is_told_once_in_a_turn_to_whoever_watches() -> Non
     assert len(await large.all()) == 12
     assert watch.seen == [("Large #1", 11)]
     await large.stop()
+
+
+async def test_the_news_of_an_end_is_never_dropped() -> None:
+    class Watcher(Oldest):
+        mailbox_messages_max = 1
+
+        def init(self) -> None:
+            super().init()
+            self.trap_exits()
+            self.gate = asyncio.Event()
+
+        @call
+        async def watch(self, other: GenServer) -> None:
+            self.monitor(other)
+            self.link(other)
+            await self.gate.wait()
+
+        @info
+        def went_down(self, message: Down) -> None:
+            self.taken.append(-1)
+
+        @info
+        def exited(self, message: Exit) -> None:
+            self.taken.append(-2)
+
+    watcher, other = await Watcher.start(), await Small.start()
+    watching = asyncio.ensure_future(watcher.watch(other))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    other.exit("kill")
+    for number in range(3):
+        watcher.take(number)
+    server = watcher._process.server
+    assert isinstance(server, Watcher)
+    server.gate.set()
+    await watching
+    await asyncio.sleep(0)
+    assert await watcher.all() == [-2, -1, 2]
+    await watcher.stop()

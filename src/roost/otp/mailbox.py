@@ -21,8 +21,9 @@ CLOSED: Final[Mailbox] = deque(maxlen=0)
 
 
 # Any: as above
-class First(tuple[Any, ...]):
-    """What belongs to a Spec that the process itself has put before its mailbox. No overflow policy lets go of it."""
+class Kept(tuple[Any, ...]):
+    """What belongs to a Spec that no overflow policy lets go of: what the process has put before its mailbox, and the
+    few messages that must arrive."""
 
     __slots__ = ()
 
@@ -81,7 +82,7 @@ def _drop_oldest(process: Process, box: Mailbox) -> bool:
     dropped: tuple[Spec, Any] | None = None
     while box and dropped is None:
         spec, content = box.popleft(), box.popleft()
-        if spec.kind == CONTROL or type(content) is First:
+        if spec.kind == CONTROL or type(content) is Kept:
             own.append((spec, content))
         else:
             dropped = spec, content
@@ -90,8 +91,12 @@ def _drop_oldest(process: Process, box: Mailbox) -> bool:
     if dropped is None:
         return False
     spec, content = dropped
-    if spec.kind in (ASKED, ASYNC) and content[2] is not None and not content[2].done():
-        content[2].set_exception(_overloaded(process))
+    if spec.kind in (ASKED, ASYNC):
+        *_, reply, patience = content
+        if patience is not None:
+            patience.forget(reply)
+        if reply is not None and not reply.done():
+            reply.set_exception(_overloaded(process))
     return True
 
 

@@ -20,7 +20,7 @@ from roost.errors import CallCycle, CallTimeout, ProcessDown, RoostError
 from roost.otp import ending, serving
 from roost.otp.crash import explain, report_crash, report_stray
 from roost.otp.declare import TOLD, Spec, isolate_arguments
-from roost.otp.mailbox import First, Mailbox, full
+from roost.otp.mailbox import Kept, Mailbox, full
 from roost.otp.modes import Modes, Tracer
 from roost.otp.reply import Deadline, Deadlines, Failed, Patience, Reply, ReplyTo
 from roost.otp.ties import Reason, Ties
@@ -120,7 +120,12 @@ class Process:
         if box is None:
             box = self.mail = deque()
         if first:
-            box.extendleft((First(content), spec))
+            own = Kept(content)
+            if box and box[0] is ending.LEAVE:  # nothing comes before the end
+                box.insert(2, spec)
+                box.insert(3, own)
+            else:
+                box.extendleft((own, spec))
         else:
             box.append(spec)
             box.append(content)
@@ -175,7 +180,7 @@ class Process:
         if bounded:
             self.post(spec, content)
         else:
-            self._put(spec, content, first=first)
+            self._put(spec, Kept(content), first=first)
 
     def ask(
         self, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object], timeout_s: float | None

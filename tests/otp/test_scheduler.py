@@ -341,3 +341,23 @@ async def test_arguments_from_the_network_are_taken_as_declared() -> None:
             calls["later"].convert(args, kwargs)
     with pytest.raises(BadMessage, match="reply"):
         calls["later"].decode_reply(msgspec.msgpack.encode("4"))
+
+
+async def test_who_tries_again_and_again_lets_others_run() -> None:
+    dead = await Depth.start()
+    await dead.stop()
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    other = asyncio.ensure_future(others())
+    for _ in range(2 * REDUCTIONS_PER_TURN + 10):
+        with pytest.raises(ProcessDown):
+            await dead.total()
+    other.cancel()
+    await asyncio.wait([other])
+    assert turns >= REDUCTIONS_PER_TURN

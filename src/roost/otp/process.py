@@ -194,7 +194,7 @@ class Process:
             future, patience = self._patience(caller, timeout_s)
             self.post(spec, ((self.server, *args), kwargs, future, patience))
         except RoostError as error:
-            return Failed(error)
+            return Failed(error, self.scheduler.spend())
         self._await(future, patience, caller)
         return future
 

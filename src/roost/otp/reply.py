@@ -35,16 +35,22 @@ class Reply:
 
 
 class Failed:
-    """An error that is already here; it is raised where it is awaited."""
+    """An error that is already here; it is raised where it is awaited.
 
-    __slots__ = ("error",)
+    Args:
+        error: what is raised.
+        turn: whether awaiting it gives up the turn first, as whoever tries again and again must do once in a while.
+    """
 
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+    __slots__ = ("_turn", "error")
+
+    def __init__(self, error: Exception, turn: bool = False) -> None:
+        self.error, self._turn = error, turn
 
     def __await__(self) -> Generator[object, None, object]:
+        if self._turn:
+            yield None
         raise self.error
-        yield  # type: ignore[unreachable]  # a generator that ends before it begins
 
 
 _GIVEN: Final = Reply(None)

@@ -326,6 +326,13 @@ class Scheduler:
         finally:
             self.reductions, self.running = saved
 
+    def spend(self) -> bool:
+        """Take one from the budget of inline calls. Returns whether there was none left: then a turn is due."""
+        if self.reductions > 0:
+            self.reductions -= 1
+            return False
+        return self.reductions == 0
+
     def is_running(self, process: Process) -> bool:
         """Whether a sync handler of `process` is running right now."""
         return self.reductions < 0 and self.running is process

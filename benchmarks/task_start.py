@@ -9,7 +9,7 @@ from benchmarks.callers import Sample, rates
 from benchmarks.line import Line
 from benchmarks.rounds import Plan
 from benchmarks.standby import others
-from roost.otp.task import Task
+from roost.otp.tasks.task import Task
 
 TASKS = 20_000
 

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from roost.otp import send_after as send_after
     from roost.otp.process_info import process_info as process_info
     from roost.otp.process_info import process_tree as process_tree
-    from roost.otp.upgrade import upgrade as upgrade
+    from roost.otp.upgrading.upgrade import upgrade as upgrade
     from roost.web.app import Roost as Roost
     from roost.web.socket import ConnectInfo as ConnectInfo
     from roost.web.socket import Socket as Socket
@@ -106,7 +106,7 @@ _HOME: Final = {
     "SystemMonitor": "roost.otp",
     "process_info": "roost.otp.process_info",
     "process_tree": "roost.otp.process_info",
-    "upgrade": "roost.otp.upgrade",
+    "upgrade": "roost.otp.upgrading.upgrade",
     "Consumer": "roost.otp",
     "ConsumerSupervisor": "roost.otp",
     "FromIterable": "roost.otp",

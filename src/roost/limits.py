@@ -16,7 +16,7 @@ NAME_BYTES_MAX: Final = 255
 SHUTDOWN_S: Final = 5.0
 """How long a child may take to stop before it is killed."""
 APPLICATION_STOP_S: Final = 8.0
-"""How long an application may take to stop before what is left of it is killed: less than the 10 s of container hosts."""
+"""How long an application may take to stop before the rest is killed: less than the 10 s of container hosts."""
 PARTITIONS: Final = 8
 """Processes of a PartitionSupervisor when nothing else is said."""
 STATE_POSTPONED_MAX: Final = 10_000
@@ -33,6 +33,8 @@ PROCESS_TIMERS_MAX: Final = 100_000
 """Timers and intervals of one process."""
 REGISTRY_ENTRIES_MAX: Final = 1_000_000
 """Entries of one registry."""
+REGISTRY_META_MAX: Final = 10_000
+"""Names in the meta of one registry."""
 REPORT_CHARS_MAX: Final = 2_000
 """Characters of one state, message or reason in a report."""
 ANCESTORS_SHOWN_MAX: Final = 32

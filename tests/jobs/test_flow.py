@@ -14,7 +14,7 @@ from roost.errors import ConfigError, FlowFailed, StartFailed
 from roost.jobs import Flow
 from roost.sim import run, turns
 from tests.jobs.programs import OPS, Ops, extend, model, processes
-from tests.otp.stages import Mute, Numbers
+from tests.otp.stages.samples import Mute, Numbers
 
 TEXT = ["the cat sat on the mat", "the dog sat on the cat", "", "a mat"]
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from roost.otp import Caller, NoReply, Process, Scheduler, Stop, call, cast, info, send
+from roost.otp import Caller, NoReply, Process, Stop, call, cast, info, send
 from roost.otp.state_engine import Postpone
 from roost.otp.state_machine import StateMachine
 from roost.sim.loop import running_loop
@@ -273,7 +273,6 @@ class Sleeper(Actor):
 
 async def perform(program: Program, kind: type[Actor]) -> Trace:
     """Run one program on a new machine of the current scheduler, at the time 0 of its clock."""
-    scheduler = Scheduler.current()
     now = running_loop().time
     record, answers = Record(), list[Answer]()
     seen = record.seen

@@ -10,6 +10,7 @@ import pytest
 
 from roost.errors import CallTimeout, NotSendable, ProcessDown, Refusal
 from roost.otp import Caller, GenServer, NoReply, Stop, call, cast, info, send
+from tests.otp.virtual import pass_time
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -229,7 +230,7 @@ class Clinic(GenServer):
         caller.reply(f"{name} may sit down")
         assert not caller.waits()
         caller.reply("not heard")
-        await asyncio.sleep(60.0)
+        await pass_time(60.0)
         assert self.time_left_s() is None, "nobody waits for the rest"
         self.done.append(name)
         raise NoReply
@@ -259,7 +260,7 @@ class Clinic(GenServer):
     @call
     async def refer(self, clerk: Clerk) -> str:
         send(clerk, Served(self.caller()))
-        await asyncio.sleep(1.0)
+        await pass_time(1.0)
         raise NoReply
 
     @call

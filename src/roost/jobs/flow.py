@@ -1,7 +1,7 @@
 """Flow: a computation over a stream of elements, described first and run later.
 
 Theory of operation. Each method returns a new `Flow`; nothing happens before it is run. Then `roost.jobs.flow_plan`
-decides what runs where, and stages (`roost.otp.stage`) pull batches of elements through, no faster than the result is
+decides what runs where, and stages (`roost.otp.stages`) pull batches of elements through, no faster than the result is
 taken. The operations are those of Elixir's Flow.
 """
 
@@ -23,7 +23,7 @@ from roost.jobs.flow_plan import FlowPlan, FromFlows, FromItems, FromStages, Ope
 from roost.jobs.flow_run import FlowRun, Progress, Settings
 from roost.limits import FLOW_PROGRESS_S, FLOW_STAGES, STAGE_DEMAND
 from roost.otp.name import Name
-from roost.otp.producer import Producer
+from roost.otp.stages.producer import Producer
 
 T = TypeVar("T", covariant=True)
 U = TypeVar("U")

@@ -20,7 +20,7 @@ from roost.jobs.flow_line import Line, Meter, SlowLine, Step
 from roost.jobs.flow_node import Node, Route, Router, Split
 from roost.limits import FLOW_BATCH, FLOW_CPU_BATCHES, FLOW_STAGES
 from roost.otp.name import Name
-from roost.otp.stage import Stage
+from roost.otp.stages.stage import Stage
 from roost.runtime.cpu import Cpu
 
 

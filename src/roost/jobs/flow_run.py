@@ -27,14 +27,14 @@ from roost.jobs.flow_stages import (
     StageSetup,
 )
 from roost.limits import FLOW_PROGRESS_S, SHUTDOWN_S
-from roost.otp.consumer import Consumer
 from roost.otp.crash import explain, is_clean
 from roost.otp.declare import call, info
 from roost.otp.name import Name
 from roost.otp.outcome import NoReply
 from roost.otp.reply import Caller
-from roost.otp.stage import Stage
-from roost.otp.subscription import Subscription
+from roost.otp.stages.consumer import Consumer
+from roost.otp.stages.stage import Stage
+from roost.otp.stages.subscription import Subscription
 from roost.otp.ties import Exit, Reason
 
 T = TypeVar("T")

@@ -18,12 +18,12 @@ from roost.jobs.flow_node import Router, SlowSequencer
 from roost.jobs.flow_plan import Segment
 from roost.otp.crash import is_clean
 from roost.otp.declare import info
-from roost.otp.from_iterable import FromIterable
 from roost.otp.name import Name
-from roost.otp.producer import Producer
-from roost.otp.producer_consumer import ProducerConsumer
-from roost.otp.stage import Stage
-from roost.otp.subscription import Parcel, Subscription
+from roost.otp.stages.from_iterable import FromIterable
+from roost.otp.stages.producer import Producer
+from roost.otp.stages.producer_consumer import ProducerConsumer
+from roost.otp.stages.stage import Stage
+from roost.otp.stages.subscription import Parcel, Subscription
 from roost.otp.ties import Reason
 
 

@@ -92,7 +92,7 @@ class GenServer:
         """
 
     def code_change(self, old_vsn: int | str | None) -> None:
-        """Make a state of the old code one of the new code, in an upgrade: see `roost.otp.upgrade`.
+        """Make a state of the old code one of the new code, in an upgrade: see `roost.otp.upgrading.upgrade`.
 
         It runs on a copy of the state, between two messages; what it raises takes the whole upgrade back. When a class
         does not define it, its processes keep the attributes that they have.

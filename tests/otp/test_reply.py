@@ -7,7 +7,9 @@ import asyncio
 import pytest
 
 from roost.errors import CallTimeout
+from roost.otp import GenServer, call
 from roost.otp.reply import Deadlines, Failed, Reply
+from roost.otp.scheduler import TIMEOUTS_SHARED
 from roost.sim.clock import SimClock
 from roost.sim.loop import running_loop
 
@@ -57,3 +59,31 @@ async def test_what_is_here_already_does_not_give_up_the_turn() -> None:
     assert not turned
     await asyncio.sleep(0)
     assert turned
+
+
+class Sleeper(GenServer):
+    @call
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@pytest.mark.virtual_time
+async def test_each_call_may_have_a_timeout_of_its_own() -> None:
+    sleeper, loop = await Sleeper.start(), asyncio.get_running_loop()
+    scheduler = sleeper._process.scheduler
+    asleep = asyncio.ensure_future(sleeper.with_timeout(None).sleep(1000.0))
+    timeouts = [1.0 + number / 1000 for number in range(500)]
+
+    async def ask(timeout_s: float) -> float:
+        with pytest.raises(CallTimeout) as timeout:
+            await sleeper.with_timeout(timeout_s).sleep(0.0)
+        assert timeout.value.timeout_s == timeout_s
+        return loop.time()
+
+    ended = await asyncio.gather(*(ask(timeout_s) for timeout_s in timeouts))
+    assert ended == pytest.approx(timeouts)
+    assert len(scheduler._deadlines) == TIMEOUTS_SHARED
+    await asleep
+    await sleeper.with_timeout(7.0).sleep(0.0)
+    assert len(scheduler._deadlines) == 1, "those that nobody waits in are forgotten"
+    await sleeper.stop()

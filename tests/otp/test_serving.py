@@ -130,7 +130,6 @@ async def test_nothing_is_kept_of_the_calls_of_the_dead_and_of_those_that_were_g
     await turns(3)
     calls[2].cancel()
     deadlines = scheduler.deadlines(3600.0)
-    assert deadlines is not None
     if end == "time":
         await asyncio.sleep(4.0)
         assert len(deadlines._waiting) == 5, "those whose replies come later"
@@ -148,7 +147,6 @@ async def test_a_traced_process_inherits_deadlines_and_forgets_calls_as_any_othe
     slow._process.trace(lambda what, spec, value: None)
     assert await slow.with_timeout(7.0).left() == 7.0
     deadlines = scheduler.deadlines(7.0)
-    assert deadlines is not None
     assert not deadlines._waiting
     with pytest.raises(CallTimeout):
         await slow.with_timeout(7.0).defer()

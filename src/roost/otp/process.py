@@ -223,11 +223,11 @@ class Process:
         scheduler = self.scheduler
         patience: Patience | None
         if caller is None or caller.deadline is None:
-            patience = scheduler.deadlines(timeout_s)
+            patience = scheduler.patience(timeout_s)
         else:
             now = scheduler.runtime.clock.now()
             if timeout_s is not None and now + timeout_s <= caller.deadline:
-                patience = scheduler.deadlines(timeout_s)
+                patience = scheduler.patience(timeout_s)
             elif now >= caller.deadline:
                 raise CallTimeout(str(self), 0.0)
             else:

@@ -292,12 +292,18 @@ class Caller(Generic[R]):
 
 
 class Deadline:
-    """The end of one call's patience, in monotonic seconds; of a call whose time is set by the call around it."""
+    """The end of one call's patience.
 
-    __slots__ = ("_timer", "at")
+    Args:
+        at: in monotonic seconds.
+        timeout_s: how long the caller wanted to wait; None when the call around it sets the time.
+    """
 
-    def __init__(self, at: float) -> None:
+    __slots__ = ("_timeout_s", "_timer", "at")
+
+    def __init__(self, at: float, timeout_s: float | None = None) -> None:
         self.at = at
+        self._timeout_s = timeout_s
         self._timer: Timer | None = None
 
     def until(self, reply_to: ReplyTo, /) -> float | None:
@@ -308,10 +314,11 @@ class Deadline:
         """Let the call fail with CallTimeout at the deadline."""
         clock = target.scheduler.runtime.clock
         left_s = max(self.at - clock.now(), 0.0)
+        timeout_s = left_s if self._timeout_s is None else self._timeout_s
 
         def expire() -> None:
             if not reply_to.done():
-                reply_to.set_exception(CallTimeout(str(target), left_s))
+                reply_to.set_exception(CallTimeout(str(target), timeout_s))
 
         self._timer = clock.call_later(left_s, expire)
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 from typing import cast as typed
 
 from roost.errors import NameTaken, NoSuchProcess, Overloaded, StartFailed, StartIgnored, TooLarge
@@ -23,7 +23,7 @@ from roost.otp.isolation import ATOMS, hand_over, isolate
 from roost.otp.name import Name
 from roost.otp.outcome import Ignore, Stop
 from roost.otp.process import Process
-from roost.otp.reply import Callback, Deadline, Deadlines, ReplyTo
+from roost.otp.reply import Callback, Deadline, Deadlines, Patience, ReplyTo
 from roost.otp.serving import drain, end_inline
 from roost.runtime import Runtime
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ServerT = TypeVar("ServerT", bound="GenServer")
+
+TIMEOUTS_SHARED: Final = 64
+"""Different timeouts whose calls share a timer. Who computes timeouts has more; then each call has its own timer."""
 
 _current: ContextVar[Scheduler | None] = ContextVar("roost_scheduler", default=None)
 _owner: ContextVar[Process | None] = ContextVar("roost_owner", default=None)
@@ -344,14 +347,24 @@ class Scheduler:
         process = _handling.get()
         return process if process is not None and process.task is not None else None
 
-    def deadlines(self, timeout_s: float | None) -> Deadlines | None:
-        """The list of calls with this timeout; None for calls that wait for ever."""
+    def patience(self, timeout_s: float | None) -> Patience | None:
+        """What ends a call after so many seconds; None for calls that wait for ever."""
         if timeout_s is None:
             return None
         found = self._deadlines.get(timeout_s)
-        if found is None:
+        if found is not None:
+            return found
+        if len(self._deadlines) >= TIMEOUTS_SHARED:
             for other in [other for other in self._deadlines.values() if other.idle]:
                 del self._deadlines[other.timeout_s]
+            if len(self._deadlines) >= TIMEOUTS_SHARED:
+                return Deadline(self.runtime.clock.now() + timeout_s, timeout_s)
+        return self.deadlines(timeout_s)
+
+    def deadlines(self, timeout_s: float) -> Deadlines:
+        """The list of calls with this timeout; made when there is none."""
+        found = self._deadlines.get(timeout_s)
+        if found is None:
             found = self._deadlines[timeout_s] = Deadlines(self.runtime.clock, timeout_s)
         return found
 

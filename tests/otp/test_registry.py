@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roost.errors import ConfigError, NameTaken, NoSuchProcess, NotSendable, ProcessDown, TooLarge
+from roost.errors import (
+    BadFunction,
+    ConfigError,
+    NameTaken,
+    NoSuchProcess,
+    NotSendable,
+    ProcessDown,
+    StartFailed,
+    TooLarge,
+)
 from roost.otp import (
     Down,
     Entry,
@@ -26,6 +35,7 @@ from roost.otp import (
     info,
     remote_handle,
 )
+from roost.otp import registry as registry_module
 from roost.otp.registry_table import Table
 from roost.sim import turns
 
@@ -270,6 +280,22 @@ async def test_dispatch_runs_here_for_everybody_even_when_one_fails() -> None:
     assert [str(error) for error in raised.value.exceptions] == ["0"], "the third had ended when it was his turn"
 
 
+async def test_dispatch_awaits_nothing_and_says_so() -> None:
+    rooms = await registry("duplicate")
+    room = await Room.start()
+    rooms.register("news", process=room)
+
+    async def later(room: Room, value: object) -> None:
+        await room.told()
+
+    for callback in (later, lambda room, value: room.told()):
+        with pytest.raises(ExceptionGroup) as raised:
+            rooms.dispatch("news", callback)
+        (error,) = raised.value.exceptions
+        assert isinstance(error, BadFunction)
+        assert str(error).endswith("returned something to await: `lookup`, and await each of them")
+
+
 async def test_values_change_only_inside() -> None:
     rooms = await registry()
     counter: Registry[Room, int] = await Registry.start()
@@ -293,12 +319,31 @@ async def test_values_change_only_inside() -> None:
 async def test_what_makes_no_sense_is_refused() -> None:
     rooms = await registry()
     room = await Room.start()
-    with pytest.raises(Exception, match="'uniq' is not one of unique, duplicate"):
+    with pytest.raises(StartFailed, match="keys: 'uniq' is not one of unique, duplicate"):
         await registry("uniq")
+    with pytest.raises(StartFailed, match="entries_max: 0 is not a positive number"):
+        await registry(entries_max=0)
     with pytest.raises(ConfigError, match="no process runs here"):
         rooms.register("a")
-    with pytest.raises(NotSendable, match=r"a list cannot be sent .*a key, which must not change"):
-        rooms.register(["a"], process=room)  # type: ignore[arg-type]  # the mistake that is meant
+    changing: Hashable = ["a"]  # type: ignore[assignment]  # the mistake that is meant
+    for use in (
+        lambda: rooms.register(changing, process=room),
+        lambda: rooms.unregister(changing, process=room),
+        lambda: rooms.values(changing, room),
+        lambda: rooms.update_value(changing, lambda value: value, process=room),
+        lambda: rooms.lookup(changing),
+        lambda: rooms.dispatch(changing, print),
+        lambda: rooms.via(changing),
+        lambda: rooms.meta(changing),
+        lambda: rooms.put_meta(changing, 1),
+        lambda: rooms.delete_meta(changing),
+        lambda: RegistryKey(rooms, changing).whereis(),
+    ):
+        ask: Callable[[], object] = use
+        with pytest.raises(ConfigError, match=r"key: \['a'\] may change, and is not found then: use a tuple instead"):
+            ask()
+    with pytest.raises(ConfigError, match="process: 'room' is not the handle of a process"):
+        rooms.register("a", process="room")  # type: ignore[arg-type]  # the mistake that is meant
     with pytest.raises(NotSendable, match="the value of"):
         rooms.register("a", asyncio.Event(), process=room)
     with pytest.raises(NotSendable, match="a key"):
@@ -317,6 +362,56 @@ async def test_what_makes_no_sense_is_refused() -> None:
         print(rooms._table)
 
 
+async def test_listeners_that_cannot_listen_are_refused_at_once() -> None:
+    there = remote_handle(Room, "room", "b@host", None)  # type: ignore[arg-type]  # nothing is sent
+    with pytest.raises(StartFailed, match=r"'ears' is one name: listeners=\['ears'\]"):
+        await registry(listeners="ears")
+    with pytest.raises(StartFailed, match="listeners: 3 is not the handle of a process"):
+        await registry(listeners=[3])  # type: ignore[list-item]  # the mistake that is meant
+    with pytest.raises(StartFailed, match="listeners: <Room 'room' at b@host> is not on the node of the registry"):
+        await registry(listeners=[there])
+
+
+async def test_a_key_of_something_else_than_a_registry_with_unique_keys_is_no_name() -> None:
+    await Room.start(name="a room")
+    many: Rooms = await Registry.start("duplicate", name="many")
+    there = remote_handle(Registry, "rooms", "b@host", None)  # type: ignore[arg-type]  # nothing is sent
+    for place, text in (
+        ("a room", "registry: Room 'a room' is no registry"),
+        ("many", "via: many has duplicate keys: a name belongs to one process"),
+        (there, "registry: <Registry 'rooms' at b@host> is not on the node of the registry"),
+    ):
+        via = RegistryKey(place, "lobby")
+        with pytest.raises(ConfigError, match=text):
+            await Room.start(name=via)
+        with pytest.raises(ConfigError, match=text):
+            Room.whereis(via)
+    assert many.count() == 0
+
+
+async def test_a_name_belongs_to_a_process_until_it_has_ended() -> None:
+    class Closing(GenServer):
+        def init(self, gate: asyncio.Event) -> None:
+            self.gate = gate
+
+        async def terminate(self, reason: object) -> None:
+            await self.gate.wait()
+
+    gate = asyncio.Event()
+    ears = await Room.start()
+    rooms = await registry(listeners=[ears])
+    closing = await Closing.start(gate, name=rooms.via("a"))
+    stopping = asyncio.ensure_future(closing.stop())
+    await turns(3)
+    with pytest.raises(NameTaken):
+        await Room.start(name=rooms.via("a"))
+    gate.set()
+    assert (await closing.down()).reason == "normal"
+    room = await Room.start(name=rooms.via("a"))
+    await stopping
+    assert await ears.told() == (("in", "a", closing, None), ("out", "a", closing), ("in", "a", room, None))
+
+
 async def test_entries_and_counts_take_predicates() -> None:
     rooms = await registry("duplicate")
     room = await Room.start()
@@ -326,6 +421,15 @@ async def test_entries_and_counts_take_predicates() -> None:
     assert [entry.value for entry in rooms.entries()] == [1, 3, 2]
     assert rooms.entries(lambda entry: entry.key == "b") == (Entry("b", room, 2),)
     assert rooms.count(lambda entry: isinstance(entry.value, int) and entry.value > 1) == 2
+
+
+async def test_meta_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_module, "REGISTRY_META_MAX", 2)
+    rooms = await registry(meta={"a": 1})
+    rooms.put_meta("b", 2)
+    rooms.put_meta("b", 3)
+    with pytest.raises(TooLarge, match="REGISTRY_META_MAX: 3 is over the limit of 2"):
+        rooms.put_meta("c", 4)
 
 
 async def test_meta_is_kept_beside_the_entries() -> None:
@@ -338,6 +442,9 @@ async def test_meta_is_kept_beside_the_entries() -> None:
     rooms.put_meta("topic", "sports")
     assert rooms.meta("topic") == "sports"
     assert rooms.meta("none", 3) == 3
+    rooms.delete_meta("topic")
+    rooms.delete_meta("topic")
+    assert rooms.meta("topic") is None
     with pytest.raises(NotSendable):
         rooms.put_meta("x", object())
 

@@ -101,11 +101,13 @@ class Closure:
 
 def discard(value: object) -> bool:
     """End a coroutine or a future that nobody will ever await. Returns whether the value was meant to be awaited."""
+    if not hasattr(type(value), "__await__"):
+        return False
     if isinstance(value, Coroutine):
         value.close()
     elif isinstance(value, asyncio.Future):
         value.cancel()
-    return hasattr(type(value), "__await__")
+    return True
 
 
 def carried(function: F) -> F:

@@ -12,14 +12,16 @@ from typing import cast as typed
 
 import msgspec
 
-from roost.errors import ConfigError, NoSuchProcess, NotSendable, Overloaded
-from roost.limits import REGISTRY_ENTRIES_MAX
+from roost.errors import BadFunction, ConfigError, NoSuchProcess, Overloaded, TooLarge
+from roost.limits import REGISTRY_ENTRIES_MAX, REGISTRY_META_MAX
+from roost.otp.closure import discard
 from roost.otp.crash import report_lost
+from roost.otp.display import display
 from roost.otp.face import face, running_process
 from roost.otp.gen_server import GenServer
 from roost.otp.isolation import ATOMS, isolate
 from roost.otp.process import Process
-from roost.otp.registry_table import Row, Table
+from roost.otp.registry_table import Row, Table, immutable_key
 from roost.otp.scheduler import Scheduler
 from roost.otp.ties import Down, Monitor
 
@@ -52,12 +54,12 @@ class Unregistered(msgspec.Struct, frozen=True):
     process: GenServer
 
 
-class Entry(NamedTuple):
+class Entry(NamedTuple, Generic[ServerT, ValueT]):
     """One entry, as predicates and `entries` see it."""
 
     key: Hashable
-    process: GenServer
-    value: object
+    process: ServerT
+    value: ValueT
 
 
 class Registry(GenServer, Generic[ServerT, ValueT]):
@@ -78,7 +80,8 @@ class Registry(GenServer, Generic[ServerT, ValueT]):
 
     Every method but those of all handles runs in the caller, at once, and raises ProcessDown when the registry has
     ended. Keys are what can cross between processes and be hashed; they are equal when Python says so, so 1 and 1.0
-    are one key. Values cross as messages do, in and out.
+    are one key. Values cross as messages do, in and out. Who registers without a value has None, which the type of
+    the values should then admit: `Registry[Room, str | None]`.
     """
 
     def init(
@@ -93,20 +96,23 @@ class Registry(GenServer, Generic[ServerT, ValueT]):
 
         Args:
             keys: "unique" or "duplicate".
-            listeners: processes, or names of processes, that get a Registered and an Unregistered for every entry.
+            listeners: processes of this node, or names of them, that get a Registered and an Unregistered for every
+                entry. A name may belong to nobody for a while.
             meta: what `meta` knows from the beginning.
             entries_max: how many entries there may be.
 
         Raises:
-            ConfigError: when `keys` is another word.
+            ConfigError: when an argument makes no sense.
         """
         if keys not in _KEYS:
             raise ConfigError("keys", f"{keys!r} is not one of {', '.join(_KEYS)}")
-        self._listeners = tuple(listeners)
+        if entries_max < 1:
+            raise ConfigError("entries_max", f"{entries_max} is not a positive number")
         process = self._process
+        self._listeners = _checked_listeners(listeners, process.scheduler)
         self._table = Table(keys == "unique", entries_max, process.name or str(process), self._tell)
         for name, value in (meta or {}).items():
-            self._table.meta[_key(name)] = isolate(value, "a value of meta")
+            _put_meta(self._table, name, value)
         process.tied.monitors[Monitor(process, None, self._ended)] = None
 
     # Those who register
@@ -119,7 +125,7 @@ class Registry(GenServer, Generic[ServerT, ValueT]):
             NameTaken: when keys are unique, and a live process has this one, be it the same.
             TooLarge: when there are REGISTRY_ENTRIES_MAX entries.
             NotSendable: when the key or the value cannot cross.
-            ConfigError: when no process runs here, or it is of another node.
+            ConfigError: when the key may change, no process runs here, or it is of another node.
             ProcessDown: when the process, or the registry, has ended.
         """
         table, owner = _table(self), _owner(self, process)
@@ -127,7 +133,7 @@ class Registry(GenServer, Generic[ServerT, ValueT]):
             raise owner.down()
         if type(value) not in ATOMS:
             value = typed("ValueT", isolate(value, f"the value of {table.show(key)}"))
-        table.add(_key(key), owner, value)
+        table.add(immutable_key(key), owner, value)
 
     @face
     def unregister(
@@ -142,9 +148,9 @@ class Registry(GenServer, Generic[ServerT, ValueT]):
         Harmless when there are none. `process` is the one that runs, when no other is given.
 
         Raises:
-            ConfigError: when no process runs here, or it is of another node.
+            ConfigError: when the key may change, no process runs here, or it is of another node.
         """
-        table, owner = _table(self), _owner(self, process)
+        table, owner, key = _table(self), _owner(self, process), immutable_key(key)
         for row in table.of(owner):
             if row.key == key and (where is None or where(_out(row))):
                 table.remove(row)
@@ -190,6 +196,7 @@ class Registry(GenServer, Generic[ServerT, ValueT]):
         Raises:
             ConfigError: when no process runs here, or it is of another node.
         """
+        key = immutable_key(key)
         return tuple([_out(row) for row in _table(self).of(_owner(self, process)) if row.key == key])
 
     # Those who look
@@ -209,7 +216,8 @@ class Registry(GenServer, Generic[ServerT, ValueT]):
         Returns: how many there were.
 
         Raises:
-            ExceptionGroup: of what the callback has raised, after all were called.
+            ExceptionGroup: of what the callback has raised, after all were called. A callback that returns something to
+                await counts as failed, with a BadFunction: nobody would await it.
         """
         table = _table(self)
         errors: list[Exception] = []
@@ -219,7 +227,11 @@ class Registry(GenServer, Generic[ServerT, ValueT]):
                 continue
             called += 1
             try:
-                callback(typed("ServerT", row.process.handle), _out(row))
+                outcome = callback(typed("ServerT", row.process.handle), _out(row))
+                if outcome is not None and discard(outcome):
+                    raise BadFunction(
+                        display(callback), "returned something to await: `lookup`, and await each of them"
+                    )
             except Exception as error:
                 errors.append(error)
         if errors:
@@ -227,29 +239,39 @@ class Registry(GenServer, Generic[ServerT, ValueT]):
         return called
 
     @face
-    def entries(self, where: Callable[[Entry], bool] | None = None) -> tuple[Entry, ...]:
+    def entries(
+        self, where: Callable[[Entry[ServerT, ValueT]], bool] | None = None
+    ) -> tuple[Entry[ServerT, ValueT], ...]:
         """All entries, or those for which `where` is true, key by key."""
-        found = [Entry(row.key, row.process.handle, _out(row)) for row in _table(self)]
+        found: list[Entry[ServerT, ValueT]] = [
+            Entry(row.key, typed("ServerT", row.process.handle), _out(row)) for row in _table(self)
+        ]
         return tuple(found if where is None else [entry for entry in found if where(entry)])
 
     @face
-    def count(self, where: Callable[[Entry], bool] | None = None) -> int:
+    def count(self, where: Callable[[Entry[ServerT, ValueT]], bool] | None = None) -> int:
         """How many entries there are, or for how many `where` is true."""
         return len(_table(self)) if where is None else len(self.entries(where))
 
     @face
     def meta(self, name: Hashable, default: object = None) -> object:
         """What `put_meta` has put under `name`."""
-        return isolate(_table(self).meta.get(name, default), "a value of meta")
+        return isolate(_table(self).meta.get(immutable_key(name), default), "a value of meta")
 
     @face
     def put_meta(self, name: Hashable, value: object) -> None:
         """Keep something beside the entries: what all users of the registry share.
 
         Raises:
+            TooLarge: when there are REGISTRY_META_MAX names.
             NotSendable: when the name or the value cannot cross.
         """
-        _table(self).meta[_key(name)] = isolate(value, "a value of meta")
+        _put_meta(_table(self), name, value)
+
+    @face
+    def delete_meta(self, name: Hashable) -> None:
+        """Forget what `put_meta` has put under `name`. Harmless when that is nothing."""
+        _table(self).meta.pop(immutable_key(name), None)
 
     @face
     def via(self, key: Hashable, value: ValueT | None = None) -> RegistryKey:
@@ -262,11 +284,10 @@ class Registry(GenServer, Generic[ServerT, ValueT]):
             NotSendable: when the key or the value cannot cross.
         """
         table, process = _table(self), self._process
-        if not table.unique:
-            raise ConfigError("via", f"{table.title} has duplicate keys: a name belongs to one process")
+        _check_unique(table)
         named = process.name is not None and process.scheduler.names.get(process.name) is process
         registry = process.name if named and process.name is not None else self
-        return RegistryKey(registry, _key(key), isolate(value, f"the value of {table.show(key)}"))
+        return RegistryKey(registry, immutable_key(key), isolate(value, f"the value of {table.show(key)}"))
 
     # Inside
 
@@ -275,17 +296,16 @@ class Registry(GenServer, Generic[ServerT, ValueT]):
         self._table.close(lambda process: scheduler.signal(process, registry, down.reason))
 
     def _tell(self, row: Row, registered: bool) -> None:
-        handle = self._process.handle
+        registry, owner = self._process.handle, row.process.handle
         for listener in self._listeners:
-            process = self.scheduler.names.get(listener) if isinstance(listener, str) else listener._process
+            process = self.scheduler.names.get(listener) if isinstance(listener, str) else listener
             if process is None:
                 continue
-            owner = row.process.handle
             try:
                 if registered:
-                    process.inform(Registered(handle, row.key, owner, isolate(row.value, "a value")))
+                    process.inform(Registered(registry, row.key, owner, isolate(row.value, "a value")))
                 else:
-                    process.inform(Unregistered(handle, row.key, owner))
+                    process.inform(Unregistered(registry, row.key, owner))
             except Overloaded:
                 report_lost(process, f"has not heard of {self._table.show(row.key)}: its mailbox is full")
 
@@ -315,6 +335,7 @@ class RegistryKey(msgspec.Struct, frozen=True):
         Raises:
             NameTaken: when a live process has it.
             NoSuchProcess: when the registry does not run.
+            ConfigError: when it is no registry with unique keys of this node, or the key may change.
         """
         self._registry(process._process.scheduler).register(self.key, self.value, process=process)
 
@@ -323,17 +344,21 @@ class RegistryKey(msgspec.Struct, frozen=True):
 
         Raises:
             NoSuchProcess: when the registry does not run.
+            ConfigError: as `register`.
         """
         for process, _ in self._registry(Scheduler.current()).lookup(self.key):
             return process
         return None
 
     def _registry(self, scheduler: Scheduler) -> Registry[GenServer, object]:
-        registry = self.registry
-        found = scheduler.whereis(registry).handle if isinstance(registry, str) else registry
-        if not isinstance(found, Registry) or not found.is_alive():
-            raise NoSuchProcess(str(registry))
-        return found
+        name = self.registry
+        process = scheduler.whereis(name) if isinstance(name, str) else _local("registry", name, scheduler)
+        if not isinstance(process.handle, Registry):
+            raise ConfigError("registry", f"{process} is no registry")
+        if not process.alive:
+            raise NoSuchProcess(str(process))
+        _check_unique(_table(process.handle))
+        return process.handle
 
 
 def _table(registry: Registry[ServerT, ValueT]) -> Table:
@@ -343,29 +368,43 @@ def _table(registry: Registry[ServerT, ValueT]) -> Table:
     return typed("Registry[GenServer, object]", process.server)._table
 
 
+def _check_unique(table: Table) -> None:
+    if not table.unique:
+        raise ConfigError("via", f"{table.title} has duplicate keys: a name belongs to one process")
+
+
 def _owner(registry: GenServer, process: GenServer | None) -> Process:
     """Whom an operation is about."""
     scheduler = registry._process.scheduler
+    if process is not None:
+        return _local("process", process, scheduler)
+    owner = running_process(scheduler)
+    if owner is None:
+        raise ConfigError("process", "no process runs here: say which one is meant")
+    return owner
+
+
+def _local(setting: str, handle: GenServer, scheduler: Scheduler) -> Process:
+    """The process of a handle, which must be one of this node."""
+    process: object = getattr(handle, "_process", None)
     if process is None:
-        owner = running_process(scheduler)
-        if owner is None:
-            raise ConfigError("process", "no process runs here: say which one is meant")
-        return owner
-    given: object = process._process
-    if not isinstance(given, Process) or given.scheduler is not scheduler:
-        raise ConfigError("process", f"{process!r} is not on the node of the registry")
-    return given
+        raise ConfigError(setting, f"{display(handle)} is not the handle of a process")
+    if not isinstance(process, Process) or process.scheduler is not scheduler:
+        raise ConfigError(setting, f"{handle!r} is not on the node of the registry")
+    return process
 
 
-def _key(key: Hashable) -> Hashable:
-    """A key that nobody can change."""
-    if type(key) in ATOMS:
-        return key
-    try:
-        hash(key)
-    except TypeError:
-        raise NotSendable(type(key).__name__, "a key, which must not change") from None
-    return isolate(key, "a key")
+def _checked_listeners(listeners: Sequence[str | GenServer], scheduler: Scheduler) -> tuple[str | Process, ...]:
+    if isinstance(listeners, str):
+        raise ConfigError("listeners", f"{listeners!r} is one name: listeners=[{listeners!r}]")
+    return tuple([one if isinstance(one, str) else _local("listeners", one, scheduler) for one in listeners])
+
+
+def _put_meta(table: Table, name: Hashable, value: object) -> None:
+    name = immutable_key(name)
+    if name not in table.meta and len(table.meta) >= REGISTRY_META_MAX:
+        raise TooLarge("REGISTRY_META_MAX", len(table.meta) + 1, REGISTRY_META_MAX)
+    table.meta[name] = isolate(value, "a value of meta")
 
 
 def _out(row: Row) -> ValueT:  # type: ignore[type-var]  # what the table does not know, the registry was declared with

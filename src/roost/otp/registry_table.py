@@ -9,11 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from roost.errors import NameTaken, TooLarge
+from roost.errors import ConfigError, NameTaken, TooLarge
+from roost.otp.display import display
+from roost.otp.isolation import ATOMS, isolate
 from roost.otp.ties import Monitor
 
 if TYPE_CHECKING:
     from roost.otp.process import Process
+
+
+def immutable_key(key: Hashable) -> Hashable:
+    """A key that nobody can change.
+
+    Raises:
+        ConfigError: when it can change, as a list can.
+        NotSendable: when it cannot cross from one process to another.
+    """
+    if type(key) in ATOMS:
+        return key
+    try:
+        hash(key)
+    except TypeError:
+        raise ConfigError("key", f"{display(key)} may change, and is not found then: use a tuple instead") from None
+    return isolate(key, "a key")
 
 
 class Row:
@@ -113,8 +131,16 @@ class Table:
             self.remove(row)
 
     def under(self, key: Hashable) -> list[Row]:
-        """The entries of a key, of those that live."""
-        rows = self._by_key.get(key)
+        """The entries of a key, of those that live.
+
+        Raises:
+            ConfigError: when it cannot be a key.
+        """
+        try:
+            rows = self._by_key.get(key)
+        except TypeError:
+            immutable_key(key)
+            raise
         return [] if rows is None else [row for row in rows if row.process.alive]
 
     def of(self, process: Process) -> list[Row]:

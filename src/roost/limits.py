@@ -35,6 +35,8 @@ REGISTRY_ENTRIES_MAX: Final = 1_000_000
 """Entries of one registry."""
 REGISTRY_META_MAX: Final = 10_000
 """Names in the meta of one registry."""
+EVENT_HANDLERS_MAX: Final = 1_000
+"""Handlers of one event manager."""
 REPORT_CHARS_MAX: Final = 2_000
 """Characters of one state, message or reason in a report."""
 ANCESTORS_SHOWN_MAX: Final = 32

@@ -8,153 +8,34 @@ from __future__ import annotations
 import asyncio
 import random
 
-import msgspec
 import pytest
 
-from roost.errors import CallTimeout, ConfigError, HandlerFailed, NoSuchHandler, NotSendable, ProcessDown, Refusal
+from roost.errors import (
+    CallTimeout,
+    ConfigError,
+    HandlerFailed,
+    NoSuchHandler,
+    NotSendable,
+    ProcessDown,
+    TooLarge,
+)
 from roost.otp import (
     EventHandler,
     EventManager,
     Exit,
     GenServer,
     HandlerGone,
-    RemoveHandler,
-    Request,
     Supervisor,
     SwapHandler,
     call,
+    event_manager,
     info,
     send,
     send_after,
 )
 from roost.sim import turns
+from tests.otp.ears import Count, Do, Ears, Log, No, Order, Said, Shouted, SlowEars, manager_with
 from tests.otp.virtual import virtual_scheduler
-
-
-class Said(msgspec.Struct, frozen=True):
-    text: str
-
-
-class Shouted(Said, frozen=True):
-    pass
-
-
-class Order(msgspec.Struct, frozen=True):
-    """What one handler, by id, shall do."""
-
-    id: str
-    what: str
-
-
-class Count(Request[int], frozen=True):
-    pass
-
-
-class Do(Request[str], frozen=True):
-    what: str
-
-
-class No(Refusal):
-    pass
-
-
-class Ears(EventHandler):
-    """Writes into a log that the test shares with all handlers; an argument of init may be anything."""
-
-    def init(self, log: Log) -> object:
-        self.log, self.count = log, 0
-        self.note("init")
-        return None
-
-    def take_over(self, state: object, log: Log) -> object:
-        self.init(log)
-        self.note("takes over", state)
-        return None
-
-    def note(self, *what: object) -> None:
-        self.log.lines.append((self.id, *what))
-
-    @info
-    def said(self, event: Said) -> None:
-        self.count += 1
-        self.note(event.text)
-
-    @info
-    def ordered(self, event: Order) -> None:
-        if event.id == self.id:
-            self.obey(event.what)
-
-    def handle_event(self, event: object) -> None:
-        self.note("else", event)
-        if isinstance(event, list):
-            event.append(self.id)
-
-    def handle_call(self, request: Count | Do) -> object:
-        if isinstance(request, Count):
-            return self.count
-        self.obey(request.what)
-        return "done"
-
-    def obey(self, what: str) -> None:
-        if what == "crash":
-            raise ValueError("a bug")
-        if what == "refuse":
-            raise No("not today")
-        if what == "go":
-            raise RemoveHandler(reply="bye")
-        if what == "swap":
-            raise SwapHandler(Ears, self.log, id="successor", reason="swapping", reply="handed over")
-
-    def terminate(self, reason: object) -> object:
-        self.note("terminate", reason)
-        if reason == "fail":
-            raise OSError("disk")
-        return f"state of {self.id}"
-
-
-class SlowEars(Ears):
-    """The same, where every method waits for something."""
-
-    async def init(self, log: Log) -> None:
-        await asyncio.sleep(0)
-        super().init(log)
-
-    @info
-    async def said_slowly(self, event: Said) -> None:
-        await asyncio.sleep(0)
-        self.count += 1
-        self.note(event.text)
-
-    @info
-    async def ordered_slowly(self, event: Order) -> None:
-        await asyncio.sleep(0)
-        if event.id == self.id:
-            self.obey(event.what)
-
-    async def handle_call(self, request: Count | Do) -> object:
-        await asyncio.sleep(0)
-        return super().handle_call(request)
-
-    async def take_over(self, state: object, log: Log) -> None:
-        await self.init(log)
-        self.note("takes over", state)
-
-    async def terminate(self, reason: object) -> object:
-        await asyncio.sleep(0)
-        return super().terminate(reason)
-
-
-class Log:
-    """A list that is given away and not copied."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[object, ...]] = []
-
-    def take(self) -> list[tuple[object, ...]]:
-        """What is new."""
-        lines = self.lines[:]
-        self.lines.clear()
-        return lines
 
 
 class Owner(GenServer):
@@ -200,15 +81,6 @@ def log_of_keeper(keeper: Keeper) -> Log:
 
 KINDS: dict[str, type[Ears]] = {"plain": Ears, "slow": SlowEars}
 both = pytest.mark.parametrize("kind", [Ears, SlowEars])
-
-
-async def manager_with(kind: type[Ears], *ids: str) -> tuple[EventManager, Log]:
-    """A manager with handlers, added in this order."""
-    manager, log = await EventManager.start(), Log()
-    for id in ids:
-        await manager.add_handler(kind, log, id=id)
-    log.take()
-    return manager, log
 
 
 @both
@@ -321,6 +193,17 @@ async def test_what_does_not_start_is_not_there() -> None:
     with pytest.raises(ConfigError, match="no process runs here"):
         manager.add_sup_handler(Ears, log)
     assert await manager.which_handlers() == ("a",)
+
+
+async def test_there_are_so_many_handlers_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_manager, "EVENT_HANDLERS_MAX", 2)
+    manager, log = await manager_with(Ears, "a", "b")
+    with pytest.raises(TooLarge, match="EVENT_HANDLERS_MAX: 3 is over the limit of 2"):
+        await manager.add_handler(Ears, log, id="c")
+    with pytest.raises(TooLarge):
+        await manager.swap_handler("nobody", Ears, log, id="c")
+    await manager.swap_handler("a", Ears, log, id="c")
+    assert await manager.which_handlers() == ("c", "b")
 
 
 @both

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from roost.errors import BadMessage
-from roost.otp.declare import Info, Spec
+from roost.errors import BadMessage, ConfigError
+from roost.otp.declare import Call, Cast, Info, Spec
+from roost.otp.display import display
 from roost.otp.isolation import hand_over
 
 if TYPE_CHECKING:
@@ -49,12 +50,22 @@ class EventHandler:
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            raise ConfigError("__init__", f"nobody would call that of {cls.__name__}: set up its state in `init`")
         for name, member in list(vars(cls).items()):
+            if isinstance(member, (Call, Cast)):
+                raise ConfigError(
+                    name, f"{cls.__name__} is no process: take events with @info, requests in handle_call"
+                )
             if isinstance(member, Info):
                 setattr(cls, name, member.compile(cls.__name__)[1])
         cls.__events__ = None
-        methods = ("init", "take_over", "handle_event", "handle_call", "terminate")
-        cls.__async__ = frozenset(name for name in methods if inspect.iscoroutinefunction(getattr(cls, name)))
+        methods = {
+            name: getattr(cls, name) for name in ("init", "take_over", "handle_event", "handle_call", "terminate")
+        }
+        if cls.take_over is EventHandler.take_over:
+            methods["take_over"] = cls.init  # all that it does is to call that
+        cls.__async__ = frozenset(name for name, method in methods.items() if inspect.iscoroutinefunction(method))
 
     # Any: each class has its own arguments, and only `*args: Any` lets an override take others.
     def init(self, *args: Any, **kwargs: Any) -> object:
@@ -137,6 +148,16 @@ class Plan:
     def __init__(
         self, kind: type[EventHandler], id: str | None, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> None:
+        """Note them.
+
+        Raises:
+            ConfigError: when `kind` is no class of event handlers.
+            TypeError, NameError: when the annotation of one of its `@info` handlers means nothing.
+        """
+        given: object = kind
+        if not isinstance(given, type) or not issubclass(given, EventHandler):
+            raise ConfigError("kind", f"{display(kind, chars_max=80)} is not a class of event handlers")
+        kind.event_for(type(None))  # a handler whose annotation means nothing shows here, not when its event comes
         self.kind, self.id = kind, id or kind.__name__
         self.args = tuple([hand_over(value) for value in args])
         self.kwargs = {name: hand_over(value) for name, value in kwargs.items()}
@@ -168,6 +189,7 @@ class SwapHandler(Exception):
     def __init__(
         self,
         kind: type[EventHandler],
+        /,
         *args: object,
         id: str | None = None,
         reason: object = "swap",

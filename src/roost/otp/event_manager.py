@@ -13,7 +13,9 @@ from typing import cast as typed
 
 import msgspec
 
-from roost.errors import ConfigError, HandlerFailed, NoSuchHandler, Refusal
+from roost.errors import BadFunction, ConfigError, HandlerFailed, NoSuchHandler, Refusal, TooLarge
+from roost.limits import EVENT_HANDLERS_MAX
+from roost.otp.closure import discard
 from roost.otp.crash import report_bug, report_lost
 from roost.otp.declare import ASYNC, info
 from roost.otp.declare import call as asked
@@ -37,6 +39,7 @@ Steps = Generator[Waiting, object, T]
 """Work on handlers: it stops at each async method, and goes on with what that has returned or raised."""
 
 STOPPED: Final = "stop"
+_CANCELLED: Final = "what it was waiting for was cancelled"
 
 
 class HandlerGone(msgspec.Struct, frozen=True):
@@ -75,6 +78,11 @@ class _Installed:
     def __init__(self, handler: EventHandler, id: str, supervisor: GenServer | None) -> None:
         self.handler, self.id, self.supervisor = handler, id, supervisor
 
+    def __repr__(self) -> str:
+        """Its state as reports show it."""
+        state = {name: value for name, value in vars(self.handler).items() if name not in ("id", "manager")}
+        return display(state, self.handler.redacted)
+
 
 class EventManager(GenServer):
     """Tells every event to every handler.
@@ -100,7 +108,7 @@ class EventManager(GenServer):
 
     @face
     def add_handler(
-        self, kind: type[EventHandler], *args: object, id: str | None = None, **kwargs: object
+        self, kind: type[EventHandler], /, *args: object, id: str | None = None, **kwargs: object
     ) -> Awaitable[None]:
         """Make a handler of class `kind`, and put it before the others.
 
@@ -111,7 +119,8 @@ class EventManager(GenServer):
             kwargs: more arguments of its `init`.
 
         Raises:
-            ConfigError: when there is a handler with this id.
+            ConfigError: when there is a handler with this id, or `kind` is no class of event handlers.
+            TooLarge: when there are EVENT_HANDLERS_MAX handlers.
             HandlerFailed: when its `init` raised, which is the `__cause__`; a Refusal is raised as it is.
             CallTimeout, ProcessDown, Overloaded, CallCycle: as every call.
         """
@@ -119,7 +128,7 @@ class EventManager(GenServer):
 
     @face
     def add_sup_handler(
-        self, kind: type[EventHandler], *args: object, id: str | None = None, **kwargs: object
+        self, kind: type[EventHandler], /, *args: object, id: str | None = None, **kwargs: object
     ) -> Awaitable[None]:
         """Add a handler that belongs to the process that calls this; otherwise as `add_handler`.
 
@@ -149,6 +158,7 @@ class EventManager(GenServer):
         self,
         old: str,
         kind: type[EventHandler],
+        /,
         *args: object,
         id: str | None = None,
         reason: object = "swap",
@@ -160,7 +170,8 @@ class EventManager(GenServer):
         in OTP it is no mistake when there is no old one: then the state is None.
 
         Raises:
-            ConfigError: when there is another handler with the id of the new one.
+            ConfigError: when there is another handler with the id of the new one, or `kind` is no class of event
+                handlers.
             HandlerFailed: when `take_over` raised; the old one is gone all the same.
         """
         return self._swap(old, reason, Plan(kind, id, args, kwargs), None)
@@ -170,6 +181,7 @@ class EventManager(GenServer):
         self,
         old: str,
         kind: type[EventHandler],
+        /,
         *args: object,
         id: str | None = None,
         reason: object = "swap",
@@ -246,6 +258,10 @@ class EventManager(GenServer):
         waiting = next(steps, None)
         return None if waiting is None else _finish(steps, waiting)
 
+    def show_state(self) -> object:
+        """What reports show: the states of the handlers by id, the newest first, without their secrets."""
+        return {installed.id: installed for installed in self._order}
+
     # Inside: how work on handlers runs
 
     def _run(self, steps: Steps[T], caller: Callable[[], Caller[T]] | None) -> T:
@@ -281,33 +297,32 @@ class EventManager(GenServer):
     def _tell_one(self, installed: _Installed, event: object) -> Steps[None]:
         handler = installed.handler
         spec = type(handler).event_for(type(event))
+        name = "handle_event" if spec is None else spec.name
         try:
             if spec is None:
-                yield from _use(handler, "handle_event", event)
-            elif spec.kind == ASYNC:
-                yield lambda: typed("Awaitable[object]", spec.function(handler, event))
+                yield from _use(handler, name, event)
             else:
-                spec.function(handler, event)
+                yield from _call(spec.function, spec.kind == ASYNC, handler, event)
         except (RemoveHandler, SwapHandler) as outcome:
             yield from self._follow(installed, outcome)
         except Refusal as refusal:
-            name = "handle_event" if spec is None else spec.name
             report_lost(self._process, f"handler {installed.id!r} refused an event in {name}: {explain(refusal)}")
         except Exception as error:
-            yield from self._fail(installed, error, "handle_event" if spec is None else spec.name, event)
+            yield from self._fail(installed, error, name, event)
 
     def _request(self, id: str, request: object) -> Steps[object]:
         installed = self._existing(id)
         try:
-            return (yield from _use(installed.handler, "handle_call", request))
+            reply = yield from _use(installed.handler, "handle_call", request)
         except (RemoveHandler, SwapHandler) as outcome:
             yield from self._follow(installed, outcome)
-            return outcome.reply
+            reply = outcome.reply
         except Refusal:
             raise
         except Exception as error:
             yield from self._fail(installed, error, "handle_call", request)
             raise HandlerFailed(id, explain(error)) from error
+        return isolate(reply, f"the reply of the event handler {id!r}")
 
     def _follow(self, installed: _Installed, outcome: RemoveHandler | SwapHandler) -> Steps[None]:
         """A handler has said what should become of it."""
@@ -329,8 +344,7 @@ class EventManager(GenServer):
         state: tuple[object, ...] = (),
     ) -> Steps[None]:
         """Make a handler; it hears of nothing before its `init` has returned."""
-        if plan.id in self._handlers:
-            raise ConfigError("id", f"there is a handler with the id {plan.id!r}")
+        self._check_room(plan, None)
         handler = plan.make(self.handle)
         if supervisor is not None:
             self._tie(supervisor)
@@ -347,19 +361,25 @@ class EventManager(GenServer):
     def _replace(
         self, old: _Installed | None, reason: object, plan: Plan, supervisor: GenServer | None, place: int
     ) -> Steps[None]:
-        if plan.id in self._handlers and (old is None or plan.id != old.id):
-            raise ConfigError("id", f"there is a handler with the id {plan.id!r}")
+        self._check_room(plan, old)
         state: object = None
         if old is not None:
             state, error = yield from self._remove(old, reason, f"swapped:{plan.id}")
             state = error or state
         yield from self._install(plan, supervisor, place, "take_over", (state,))
 
+    def _check_room(self, plan: Plan, old: _Installed | None) -> None:
+        """See whether a handler can come, in place of another one or besides all others."""
+        if plan.id in self._handlers and (old is None or plan.id != old.id):
+            raise ConfigError("id", f"there is a handler with the id {plan.id!r}")
+        if old is None and len(self._order) >= EVENT_HANDLERS_MAX:
+            raise TooLarge("EVENT_HANDLERS_MAX", len(self._order) + 1, EVENT_HANDLERS_MAX)
+
     def _remove_asked(self, id: str, reason: object) -> Steps[object]:
         result, error = yield from self._remove(self._existing(id), reason, "normal")
         if error is not None:
             raise HandlerFailed(id, explain(error)) from error
-        return result
+        return isolate(result, f"what the event handler {id!r} returned in terminate")
 
     def _remove_all_of(self, exit: Exit) -> Steps[None]:
         for installed in list(self._order):
@@ -373,13 +393,9 @@ class EventManager(GenServer):
             yield from self._remove(installed, STOPPED, "shutdown")
 
     def _fail(self, installed: _Installed, error: Exception, during: str, what: object) -> Steps[None]:
-        redacted = installed.handler.redacted
-        state = display(
-            {name: value for name, value in vars(installed.handler).items() if name not in ("id", "manager")}, redacted
-        )
         report_bug(
-            f"{self._process}: the handler {installed.id!r}, which is taken out, in {during}({display(what, redacted)})"
-            f" with the state {state}",
+            f"{self._process}: the handler {installed.id!r}, which is taken out, in"
+            f" {during}({display(what, installed.handler.redacted)}) with the state {installed!r}",
             error,
         )
         yield from self._remove(installed, error, error)
@@ -427,10 +443,21 @@ def _adder(manager: GenServer) -> GenServer:
 
 def _use(handler: EventHandler, name: str, *args: object, **kwargs: object) -> Steps[object]:
     """Call a method of a handler, which may be an `async def`."""
-    method: Callable[..., object] = getattr(handler, name)
-    if name in handler.__async__:
+    return _call(getattr(handler, name), name in handler.__async__, *args, **kwargs)
+
+
+def _call(method: Callable[..., object], is_async: bool, *args: object, **kwargs: object) -> Steps[object]:
+    if is_async:
         return (yield lambda: typed("Awaitable[object]", method(*args, **kwargs)))
-    return method(*args, **kwargs)
+    try:
+        value = method(*args, **kwargs)
+    except asyncio.CancelledError as error:
+        raise RuntimeError(_CANCELLED) from error
+    if value is not None and discard(value):
+        raise BadFunction(
+            method.__qualname__, "returned something to await: make it an `async def`, and await it there"
+        )
+    return value
 
 
 async def _finish(steps: Steps[T], waiting: Waiting) -> T:
@@ -443,7 +470,7 @@ async def _finish(steps: Steps[T], waiting: Waiting) -> T:
                 task = asyncio.current_task()
                 if task is None or task.cancelling() > 0:
                     raise  # the manager itself is being ended
-                waiting = steps.throw(RuntimeError("what it was waiting for was cancelled"))
+                waiting = steps.throw(RuntimeError(_CANCELLED))
             except Exception as error:
                 waiting = steps.throw(error)
             else:

@@ -61,3 +61,14 @@ def test_a_child_that_lived_long_enough_has_recovered() -> None:
     assert backoff.pause_s(7.0, 0.0) == 0.0
     backoff.started(8.0)
     assert backoff.pause_s(12.9, 0.0) > 0
+
+
+def test_a_child_that_lived_long_and_cannot_be_started_again_has_not_recovered() -> None:
+    backoff = Backoff(calm_s=5.0)
+    backoff.started(0.0)
+    assert [backoff.pause_s(3_600.0 + 10 * attempt, 0.0) for attempt in range(4)] == [
+        0.0,
+        BACKOFF_FIRST_S,
+        2 * BACKOFF_FIRST_S,
+        4 * BACKOFF_FIRST_S,
+    ]

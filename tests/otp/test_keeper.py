@@ -50,6 +50,17 @@ async def test_the_first_restart_is_immediate_and_the_next_ones_wait_longer_and_
     await supervisor.stop()
 
 
+async def test_a_child_that_lived_long_and_cannot_start_again_is_not_given_up_at_once() -> None:
+    diary = Diary(a="ok fail fail fail")
+    supervisor = await Supervisor.start(diary.children("a"), max_restarts=4, within_s=5.0)
+    await pass_time(3_600.0)
+    await diary.end("a")
+    assert diary.take() == ["start a", "stop a: broken", "start a fail"]
+    await pass_time(1.0)
+    assert diary.take() == ["start a fail", "start a fail", "start a"]
+    await supervisor.stop()
+
+
 async def test_a_child_that_lives_long_enough_is_restarted_at_once_again() -> None:
     diary = Diary()
     supervisor = await Supervisor.start(diary.children("a"), max_restarts=3, within_s=2.0)

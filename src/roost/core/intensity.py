@@ -51,7 +51,8 @@ class Backoff:
     def __init__(self, calm_s: float, first_s: float = BACKOFF_FIRST_S, last_s: float = BACKOFF_LAST_S) -> None:
         self.calm_s, self.first_s, self.last_s = calm_s, first_s, last_s
         self._failures = 0
-        self._started = 0.0
+        self._started: float | None = None
+        """Since when the child runs; None when it does not."""
 
     def started(self, now: float) -> None:
         """The child runs since `now` (monotonic seconds)."""
@@ -64,7 +65,8 @@ class Backoff:
             now: monotonic seconds.
             jitter: a draw from [0, 1]; it takes away up to half of the pause.
         """
-        if now - self._started >= self.calm_s:
+        started, self._started = self._started, None  # the time without the child is no life of it
+        if started is not None and now - started >= self.calm_s:
             self._failures = 0
         failures, self._failures = self._failures, self._failures + 1
         if failures == 0:

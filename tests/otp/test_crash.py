@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import ChainMap, OrderedDict, UserDict, deque
 from collections.abc import Callable
+from functools import partial
+from types import MappingProxyType, SimpleNamespace
 from typing import ClassVar
 
 import msgspec
@@ -195,6 +198,38 @@ async def test_no_secret_of_a_message_is_told(slowly: bool, caplog: pytest.LogCa
     [report] = reports(caplog)
     assert report.last_message.endswith("(Order(card=***, quantity=3))")
     assert "4111" not in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+class Orders(list[object]):
+    """A list of its own kind."""
+
+
+HIDING = {"password": "hunter2"}
+
+
+@pytest.mark.parametrize(
+    ("holder", "text"),
+    [
+        (deque([HIDING]), "deque([{'password': ***}])"),
+        (Orders([HIDING]), "Orders([{'password': ***}])"),
+        (frozenset([(Order("hunter2", 2),)]), "frozenset([(Order(card=***, quantity=2),)])"),
+        (MappingProxyType(HIDING), "mappingproxy({'password': ***})"),
+        (UserDict(HIDING), "UserDict({'password': ***})"),
+        (ChainMap(HIDING), "ChainMap({'password': ***})"),
+        (OrderedDict(HIDING), "OrderedDict({'password': ***})"),
+        (HIDING.items(), "dict_items({'password': ***})"),
+        (HIDING.values(), "<1 values of a dict>"),
+        (SimpleNamespace(**HIDING), "namespace(password=***)"),
+        (partial(len, HIDING, **HIDING), "partial(<built-in function len>, {'password': ***}, password=***)"),
+        (ValueError(HIDING, 1), "ValueError({'password': ***}, 1)"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_no_container_tells_a_secret(holder: object, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    shop = await Shop.start(holder)
+    report = await crashed(caplog, shop, shop.fail)
+    assert report.state.endswith(f"'state': {text}}}")
     assert "hunter2" not in caplog.text
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import types
+from collections import ChainMap, UserDict, deque
+from collections.abc import Callable, ItemsView, Iterable, Mapping, Sequence, ValuesView
 from contextlib import suppress
+from typing import Final
 
 import msgspec
 
@@ -15,6 +19,8 @@ SECRET = "***"
 """What stands in place of a redacted value."""
 DEPTH_MAX = 12
 """Containers inside containers that are shown; what lies deeper is "..."."""
+HELD: Final = (list, tuple, set, frozenset, deque)
+"""Containers of values without names, and what is derived from them."""
 
 
 def display(value: object, redacted: frozenset[str] = frozenset(), chars_max: int = REPORT_CHARS_MAX) -> str:
@@ -109,16 +115,18 @@ class _Writer:
         except Exception as error:
             self.write(f"<{type(value).__name__} not shown: {explain(error)}>")
 
-    def arguments(self, args: Sequence[object], names: Sequence[str], kwargs: Mapping[str, object]) -> None:
+    def arguments(
+        self, args: Sequence[object], names: Sequence[str], kwargs: Mapping[str, object], depth: int = 0
+    ) -> None:
         """Add the arguments of a call; `names` are those of the positional ones, as far as they have one."""
         comma = ""
         for index, value in enumerate(args):
             self.write(comma)
-            self._named(names[index] if index < len(names) else "", value, 0)
+            self._named(names[index] if index < len(names) else "", value, depth)
             comma = ", "
         for name, value in kwargs.items():
             self.write(f"{comma}{name}=")
-            self._named(name, value, 0)
+            self._named(name, value, depth)
             comma = ", "
 
     def _named(self, name: object, value: object, depth: int) -> None:
@@ -132,8 +140,10 @@ class _Writer:
             self.write(repr(value[: self._left + 1]))
         elif depth >= DEPTH_MAX:
             self.write("...")
+        elif type(value) is dict:
+            self._pairs("{", value.items(), "}", depth + 1)
         elif isinstance(value, dict):
-            self._dict(value, depth + 1)
+            self._pairs(f"{type(value).__name__}({{", value.items(), "})", depth + 1)
         elif isinstance(value, tuple) and hasattr(value, "_fields"):
             self._fields(value, value._fields, depth + 1)
         elif isinstance(value, msgspec.Struct):
@@ -144,22 +154,47 @@ class _Writer:
             self._items("[", value, "]", depth + 1)
         elif type(value) is tuple:
             self._items("(", value, ",)" if len(value) == 1 else ")", depth + 1)
-        elif type(value) in (set, frozenset) and isinstance(value, (set, frozenset)) and value:
-            self._items("{" if type(value) is set else "frozenset({", value, "}" if type(value) is set else "})", depth)
+        elif type(value) is set and value:
+            self._items("{", value, "}", depth + 1)
+        elif isinstance(value, HELD):
+            self._items(f"{type(value).__name__}([", value, "])", depth + 1)
+        else:
+            self._object(value, depth + 1)
+
+    def _object(self, value: object, depth: int) -> None:
+        """What is no container of its own kind, but may hold others whose `repr` knows of no secrets."""
+        if isinstance(value, BaseException):
+            self._call(type(value).__name__, value.args, {}, depth)
+        elif isinstance(value, functools.partial):
+            self._call("partial", (value.func, *value.args), value.keywords, depth)
+        elif isinstance(value, types.SimpleNamespace):
+            self._call("namespace", (), vars(value), depth)
+        elif isinstance(value, (types.MappingProxyType, UserDict)):
+            self._pairs(f"{type(value).__name__}({{", value.items(), "})", depth)
+        elif isinstance(value, ChainMap):
+            self._call("ChainMap", value.maps, {}, depth)
+        elif isinstance(value, ItemsView):
+            self._pairs("dict_items({", value, "})", depth)
+        elif isinstance(value, ValuesView):
+            self.write(f"<{len(value)} values of a dict>")  # their keys, which may be those of secrets, are not there
         else:
             self.write(repr(value))
 
-    def _dict(self, value: dict[object, object], depth: int) -> None:
-        plain = type(value) is dict
-        self.write("{" if plain else f"{type(value).__name__}({{")
+    def _call(self, name: str, args: Sequence[object], kwargs: Mapping[str, object], depth: int) -> None:
+        self.write(f"{name}(")
+        self.arguments(args, (), kwargs, depth)
+        self.write(")")
+
+    def _pairs(self, begin: str, pairs: Iterable[tuple[object, object]], end: str, depth: int) -> None:
+        self.write(begin)
         comma = ""
-        for key, item in value.items():
+        for key, item in pairs:
             self.write(comma)
             self.value(key, depth)
             self.write(": ")
             self._named(key, item, depth)
             comma = ", "
-        self.write("}" if plain else "})")
+        self.write(end)
 
     def _items(self, begin: str, items: Iterable[object], end: str, depth: int) -> None:
         self.write(begin)

@@ -22,7 +22,7 @@ from roost.otp.declare import call as asked
 from roost.otp.declare import cast as told
 from roost.otp.display import display, explain
 from roost.otp.event_handler import EventHandler, Plan, RemoveHandler, SwapHandler
-from roost.otp.face import face, running_process
+from roost.otp.face import face
 from roost.otp.gen_server import GenServer
 from roost.otp.isolation import ATOMS, isolate
 from roost.otp.outcome import NoReply
@@ -435,7 +435,7 @@ class EventManager(GenServer):
 
 
 def _adder(manager: GenServer) -> GenServer:
-    process = running_process(manager._process.scheduler)
+    process = manager._process.scheduler.running_process()
     if process is None:
         raise ConfigError("add_sup_handler", "no process runs here that the handler could belong to")
     return process.handle

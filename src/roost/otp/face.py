@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeVar
-
-if TYPE_CHECKING:
-    from roost.otp.process import Process
-    from roost.otp.scheduler import Scheduler
+from typing import Final, TypeVar
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -27,8 +23,3 @@ def face(method: F) -> F:
 def is_face(member: object) -> bool:
     """Whether a member of a class was declared so."""
     return _MARK in getattr(member, "__dict__", ())
-
-
-def running_process(scheduler: Scheduler) -> Process | None:
-    """The process of this world that runs right now, in whatever way; None when plain code does."""
-    return scheduler.running if scheduler.reductions < 0 else scheduler._starter()

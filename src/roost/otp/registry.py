@@ -17,7 +17,7 @@ from roost.limits import REGISTRY_ENTRIES_MAX, REGISTRY_META_MAX
 from roost.otp.closure import discard
 from roost.otp.crash import report_lost
 from roost.otp.display import display
-from roost.otp.face import face, running_process
+from roost.otp.face import face
 from roost.otp.gen_server import GenServer
 from roost.otp.isolation import ATOMS, isolate
 from roost.otp.process import Process
@@ -378,7 +378,7 @@ def _owner(registry: GenServer, process: GenServer | None) -> Process:
     scheduler = registry._process.scheduler
     if process is not None:
         return _local("process", process, scheduler)
-    owner = running_process(scheduler)
+    owner = scheduler.running_process()
     if owner is None:
         raise ConfigError("process", "no process runs here: say which one is meant")
     return owner

@@ -132,7 +132,7 @@ class Scheduler:
         """
         if not kind.__init_async__:
             return self.start_now(kind, args, kwargs, name, link=link)
-        process, parent = self._new(kind, name), self._starter() if link else None
+        process, parent = self._new(kind, name), self.running_process() if link else None
         try:
             self._tie_to_parent(process, parent)
             await self._init_async(process, *_handed_over(args, kwargs), timeout_s)
@@ -151,7 +151,7 @@ class Scheduler:
         link: bool,
     ) -> ServerT:
         """Start a process whose `init` is sync, without giving up the turn; otherwise as `start`."""
-        process, parent = self._new(kind, name), self._starter() if link else None
+        process, parent = self._new(kind, name), self.running_process() if link else None
         try:
             self._tie_to_parent(process, parent)
             args, kwargs = _handed_over(args, kwargs)
@@ -165,8 +165,10 @@ class Scheduler:
         self._started(process)
         return typed("ServerT", process.handle)
 
-    def _starter(self) -> Process | None:
-        """The process of this world that runs right now, in a handler or an activity."""
+    def running_process(self) -> Process | None:
+        """The process of this world that runs right now, in whatever way; None when plain code does."""
+        if self.reductions < 0:
+            return self.running
         owner = _owner.get()
         return owner if owner is not None and owner.scheduler is self else None
 

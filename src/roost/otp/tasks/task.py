@@ -16,7 +16,6 @@ import msgspec
 from roost.errors import CallTimeout, NotOwner
 from roost.limits import CALL_TIMEOUT_S, SHUTDOWN_S
 from roost.otp.child import Child, Restart
-from roost.otp.face import running_process
 from roost.otp.process import Process
 from roost.otp.scheduler import Scheduler
 from roost.otp.tasks.household import Household
@@ -83,7 +82,7 @@ class Task(Generic[R]):
             timeout_s: how long `await` waits.
         """
         scheduler = Scheduler.current()
-        owner = running_process(scheduler)
+        owner = scheduler.running_process()
         if owner is not None and not owner.alive:
             raise owner.down()  # it was killed, and what is left of it starts nothing more
         self._work, self._linked, self._timeout_s = work, linked, timeout_s
@@ -161,7 +160,7 @@ class Task(Generic[R]):
     @staticmethod
     def start_link(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> TaskProcess:
         """As `start`, linked to the process that starts it, when there is one."""
-        return _fire(function, args, kwargs, running_process(Scheduler.current()))
+        return _fire(function, args, kwargs, Scheduler.current().running_process())
 
     @staticmethod
     def child(
@@ -476,7 +475,7 @@ class Task(Generic[R]):
             action()
 
     def _check_owner(self) -> None:
-        current = running_process(self._process.scheduler)
+        current = self._process.scheduler.running_process()
         owner = self._owner if isinstance(self._owner, Process) else None
         if self._ignored:
             raise NotOwner(str(self), "nobody: it was told to ignore its outcome")

@@ -80,7 +80,7 @@ async def upgrade(*modules: ModuleType, timeout_s: float = UPGRADE_S, scheduler:
     )
     hold = Hold(scheduler, lambda process: isinstance(process.server, kinds))
     names = tuple([module.__name__ for module in modules])
-    runs = scheduler._starter()
+    runs = scheduler.running_process()
     if runs is not None and isinstance(runs.server, kinds):
         raise UpgradeFailed(", ".join(names), str(runs), "it cannot wait for itself: upgrade from another process")
     try:

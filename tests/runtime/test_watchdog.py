@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from subprocess import PIPE
 from types import FrameType
 
 import pytest
@@ -15,6 +18,7 @@ from roost.runtime import watchdog
 from roost.runtime.watchdog import ThreadWatchdog, Watch
 
 LATE_S = 0.02
+WAIT = "import signal; signal.pause()"
 Factory = Callable[[], asyncio.AbstractEventLoop]
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
@@ -49,6 +53,18 @@ class Keeper:
         while not self.still.is_set():
             pass
 
+    def wait_for_a_program(self) -> None:
+        """The same with a program of the system, whose output `subprocess` awaits in the module selectors."""
+        with subprocess.Popen([sys.executable, "-c", WAIT], stdout=PIPE, stderr=PIPE) as program:
+            ender = threading.Thread(target=self._end, args=(program,))
+            ender.start()
+            program.communicate()
+            ender.join()
+
+    def _end(self, program: subprocess.Popen[bytes]) -> None:
+        self.still.wait(10.0)
+        program.kill()
+
 
 def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "roost watchdog"]
@@ -74,6 +90,19 @@ def test_what_blocks_the_loop_is_seen_while_it_does(factory: Factory) -> None:
         assert over[1]["blocker"] >= still[1]["blocker"] >= 1
         assert keeper.threads == {"roost watchdog"}
         assert not threads()
+
+    run(factory, story())
+
+
+@pytest.mark.parametrize("factory", LOOPS)
+def test_whoever_waits_for_a_program_blocks_the_loop(factory: Factory) -> None:
+    async def story() -> None:
+        keeper = Keeper()
+        watch = ThreadWatchdog().watch(LATE_S, keeper.look, keeper.tell)
+        await asyncio.sleep(0)
+        keeper.wait_for_a_program()
+        watch.stop()
+        assert keeper.still.is_set()
 
     run(factory, story())
 

@@ -130,6 +130,11 @@ class _ThreadWatch:
     def _is_idle(self, frame: FrameType) -> bool:
         """Whether the loop waits for the world, as it does in a machine that was asleep: that blocks nobody.
 
-        The loop of asyncio waits in the module selectors; that of uvloop has no frame above the one that runs it.
+        The loop of asyncio waits in the module selectors, as `subprocess` does in a handler that blocks, so it matters
+        who waits there; that of uvloop has no frame above the one that runs it.
         """
-        return frame is self._ground or frame.f_globals.get("__name__") == "selectors" or not self._loop.is_running()
+        waits: FrameType | None = frame
+        while waits is not None and waits.f_globals.get("__name__") == "selectors":
+            waits = waits.f_back
+        asleep = waits is not frame and waits is not None and waits.f_globals.get("__name__") == "asyncio.base_events"
+        return asleep or frame is self._ground or not self._loop.is_running()

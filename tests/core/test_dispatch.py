@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from fractions import Fraction
+from math import inf, nan
 
 import pytest
 from hypothesis import given
@@ -216,6 +220,33 @@ def test_a_partition_has_one_consumer() -> None:
         dispatcher.subscribe(B, Place(10, 2))
     with pytest.raises(ConfigError, match="at least one"):
         PartitionDispatcher(0)
+
+
+class _Number(IntEnum):
+    ONE = 1
+
+
+class _Text(StrEnum):
+    ONE = "1"
+
+
+@pytest.mark.parametrize(
+    "equal",
+    [
+        (1, 1.0, True, Decimal(1), Fraction(1), complex(1), _Number.ONE),
+        (-1, -1.0, Decimal(-1)),
+        (2**70, 2.0**70, Decimal(2**70)),
+        (2.5, Decimal("2.5"), Fraction(5, 2)),
+        (inf, Decimal("inf")),
+        ("1", _Text.ONE),
+        ((1, "1"), (1.0, _Text.ONE), (True, "1")),
+        (frozenset([1, 17, 33]), frozenset([33, 17, 1]), frozenset([17.0, 1, 33])),
+        (nan, nan),
+    ],
+)
+def test_equal_values_have_the_same_partition(equal: Sequence[object]) -> None:
+    partition = spread(range(1_009))
+    assert len({partition(value) for value in equal}) == 1
 
 
 def test_values_spread_evenly_and_the_same_way_in_every_run() -> None:

@@ -15,6 +15,9 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from math import inf
 from typing import NamedTuple, Protocol
 
 from roost.errors import ConfigError
@@ -388,17 +391,38 @@ class PartitionDispatcher:
 def spread(partitions: Sequence[Hashable]) -> Callable[[object], Hashable]:
     """A function that gives each value one of the partitions, evenly, and the same one in every run.
 
-    Python's own hash of text differs from run to run.
+    Equal numbers, texts, tuples and frozensets get the same one, whatever their types are. What a class of an
+    application prints as (its `repr`) must be equal when it is. Python's own hash of text differs from run to run.
     """
     count = len(partitions)
 
     def partition(value: object) -> Hashable:
-        if type(value) is int:
+        if type(value) is not int and type(value) is not str:
+            value = _plain(value)
+        if isinstance(value, int):
             return partitions[value % count]
-        data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else repr(value).encode()
-        return partitions[zlib.crc32(data) % count]
+        text = value if isinstance(value, str) else repr(value)
+        return partitions[zlib.crc32(text.encode("utf-8", "surrogatepass")) % count]
 
     return partition
+
+
+def _plain(value: object) -> object:
+    """The same for all that are equal: an int for numbers that are whole, str for text, and so on inside of tuples."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, tuple):
+        return tuple([_plain(part) for part in value])
+    if isinstance(value, frozenset):
+        return sorted([repr(_plain(part)) for part in value])
+    if isinstance(value, complex) and not value.imag:
+        value = value.real
+    if isinstance(value, (int, float, Decimal, Fraction)):
+        if value != value:
+            return 0  # what is not a number is not even equal to itself
+        # The hash of a number, unlike that of text, is the same in every run, and for equal numbers.
+        return hash(value) if value in (inf, -inf) or value != int(value) else int(value)
+    return value
 
 
 def _select(selector: Callable[[object], bool], events: list[object], misrouted: list[Misrouted]) -> list[object]:

@@ -65,8 +65,6 @@ class Router:
         return number
 
     def _number(self, key: object) -> int:
-        if isinstance(key, (bool, float)) and key == int(key):
-            key = int(key)  # what is equal belongs together
         number = self._spread(key)
         assert isinstance(number, int)
         return number

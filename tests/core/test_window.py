@@ -42,6 +42,13 @@ def test_it_may_fire_after_some_events_and_after_some_time() -> None:
     assert told(panes.end()) == ["0 done"]
 
 
+@given(st.integers(1, 100_000), st.sampled_from([0.1, 0.2, 0.3, 0.7, 1.1, 60.1, 1 / 3]))
+def test_an_event_at_the_beginning_of_a_window_is_in_it(number: int, size_s: float) -> None:
+    panes = Panes(Window.fixed(size_s, by=float))
+    begins = panes.starts_at(number)
+    assert told(panes.take([begins, begins])) == [(number, [begins, begins])]
+
+
 def test_a_count_window_is_full_after_so_many_events() -> None:
     panes = Panes(Window.count(3))
     assert told(panes.take([1, 2])) == [(0, [1, 2])]

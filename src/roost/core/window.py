@@ -221,6 +221,8 @@ class Panes:
         for event in events:
             time = by(event)
             its = int(time // size)
+            if (its + 1) * size <= time:  # 0.5 // 0.1 is 4.0
+                its += 1
             if run and its != pane:
                 yield from self._add(pane, run)
                 run = []

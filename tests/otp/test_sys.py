@@ -169,6 +169,17 @@ async def test_a_change_that_fails_changes_nothing() -> None:
     await account.stop()
 
 
+async def test_a_state_that_has_no_place_changes_nothing() -> None:
+    account = await Account.start(5)
+    before = await sys.get_state(account)
+    for wrong in ({"scheduler": None}, {"__class__": 1}):
+        with pytest.raises((AttributeError, TypeError)):
+            await sys.replace_state(account, lambda state, wrong=wrong: {"balance": 0, "new": 1, **wrong})  # type: ignore[misc]  # a planted fault
+        assert await sys.get_state(account) == before
+    assert await account.deposit(1) == 6
+    await account.stop()
+
+
 async def test_the_status_is_fit_for_other_eyes() -> None:
     account = await Account.start(5, name="mine")
     status = await sys.get_status(account)

@@ -21,12 +21,26 @@ def read_state(server: GenServer) -> dict[str, object]:
 
 
 def write_state(server: GenServer, state: Mapping[str, object]) -> None:
-    """Make `state` all that the server has. What is not in it is removed."""
-    for name in read_state(server):
+    """Make `state` all that the server has. What is not in it is removed.
+
+    Raises:
+        AttributeError: when the class has no place for one of them; the server keeps what it has.
+        TypeError: when one of them does not take such a value; as above.
+    """
+    before = read_state(server)
+    try:
+        for name, value in state.items():
+            object.__setattr__(server, name, value)
+    except (AttributeError, TypeError):
+        for name in read_state(server):
+            if name not in before:
+                object.__delattr__(server, name)
+        for name, value in before.items():
+            object.__setattr__(server, name, value)
+        raise
+    for name in before:
         if name not in state:
             object.__delattr__(server, name)
-    for name, value in state.items():
-        object.__setattr__(server, name, value)
 
 
 def _slots(kind: type) -> Iterator[str]:

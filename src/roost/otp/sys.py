@@ -125,6 +125,7 @@ async def replace_state(
 
     Raises:
         TypeError: when `change` returns no dict of attributes.
+        AttributeError: when the class has no place for one of them; the process keeps the state that it had.
         CallTimeout, ProcessDown, CallCycle, NotLocal: as for `get_state`.
     """
 

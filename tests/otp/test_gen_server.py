@@ -10,14 +10,16 @@ import pytest
 
 from roost.errors import (
     CallTimeout,
+    ConfigError,
     NameTaken,
     NoSuchProcess,
     NotSendable,
     Overloaded,
     ProcessDown,
+    Refusal,
 )
 from roost.limits import MAILBOX_MESSAGES_MAX, REDUCTIONS_PER_TURN
-from roost.otp import GenServer, call, info, send
+from roost.otp import Caller, GenServer, NoReply, call, info, send
 from roost.otp.reply import Reply
 from tests.otp.counter import Counter, LongTick, SoldOut, Stray, Tick, begun, open_gate
 
@@ -165,6 +167,46 @@ async def test_what_cannot_cross_is_refused_both_ways() -> None:
     assert await counter.increment() == 2
 
 
+class Sparse(Refusal):
+    def __init__(self, left: list[str]) -> None:
+        super().__init__(left)
+        self.left = left
+
+
+async def test_the_state_is_not_shared_through_a_refusal() -> None:
+    class Shelf(GenServer):
+        def init(self) -> None:
+            self.left = ["tea"]
+            self.waiting: list[Caller[None]] = []
+
+        @call
+        def take(self) -> None:
+            raise Sparse(self.left)
+
+        @call
+        async def take_async(self) -> None:
+            raise Sparse(self.left)
+
+        @call
+        def take_later(self) -> None:
+            self.caller().refuse(Sparse(self.left))
+            raise NoReply
+
+        @call
+        def count(self) -> int:
+            return len(self.left)
+
+    shelf = await Shelf.start()
+    for take in (shelf.take, shelf.take_async, shelf.take_later):
+        with pytest.raises(Sparse) as refused:
+            await take()
+        assert refused.value.left == ["tea"]
+        refused.value.left.append("not on the shelf")
+        refused.value.args[0].append("nor this")
+    assert await shelf.count() == 1
+    await shelf.stop()
+
+
 async def test_the_state_is_not_shared_through_a_reply() -> None:
     counter = await Counter.start_link()
     await counter.note("kept")
@@ -209,7 +251,7 @@ async def test_a_name_is_unique_while_its_process_lives() -> None:
 
 async def test_a_name_of_another_class_is_not_found() -> None:
     await Other.start(name="other kind")
-    with pytest.raises(NoSuchProcess):
+    with pytest.raises(NoSuchProcess, match="no Counter is registered as 'other kind'"):
         Counter.whereis("other kind")
     assert GenServer.whereis("other kind").is_alive()
 
@@ -301,6 +343,14 @@ async def test_an_info_handler_that_names_no_class_shows_at_the_start() -> None:
 
     with pytest.raises(TypeError, match=r"@info Vague.got must take one argument, annotated with the class"):
         await Vague.start()
+
+
+def test_a_class_with_an_init_of_pythons_own_is_refused_where_it_is_written() -> None:
+    with pytest.raises(ConfigError, match="__init__: nobody would call that of Habit: set up its state in `init`"):
+
+        class Habit(GenServer):
+            def __init__(self, start: int) -> None:
+                self.n = start
 
 
 class Other(GenServer):

@@ -104,6 +104,10 @@ class Room(GenServer):
         self.heard.append(("out", message.key, message.process))
 
 
+class Other(GenServer):
+    """A process of another class."""
+
+
 Rooms = Registry[Room, object]
 
 
@@ -243,6 +247,9 @@ async def test_via_is_a_name() -> None:
         await Room.start(name=RegistryKey("nowhere", 1))
     with pytest.raises(NoSuchProcess, match="nowhere"):
         Room.whereis(RegistryKey("nowhere", 1))
+    await Other.start(name=rooms.via("hall"))
+    with pytest.raises(NoSuchProcess, match=r"no Room is registered as \"Registry #1\['hall'\]\""):
+        Room.whereis(rooms.via("hall"))
     via = rooms.via(("room", 1))
     await rooms.stop()
     with pytest.raises(NoSuchProcess):

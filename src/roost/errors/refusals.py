@@ -51,16 +51,16 @@ class NameTaken(Refusal):
 
 
 class NoSuchProcess(Refusal):
-    """No live process under this name."""
+    """No live process under this name, or none of the class that was asked for: then `kind` names it."""
 
     code: ClassVar[str] = "no_such_process"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+    def __init__(self, name: str, kind: str = "process") -> None:
+        super().__init__(name, kind)
+        self.name, self.kind = name, kind
 
     def __str__(self) -> str:
-        return f"no process is registered as {self.name!r}"
+        return f"no {self.kind} is registered as {self.name!r}"
 
 
 class NotLocal(Refusal):

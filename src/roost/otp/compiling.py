@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import FrameType, FunctionType
 from typing import TYPE_CHECKING
 
+from roost.errors import ConfigError
 from roost.otp.declare import TOLD, Call, Cast, Info, Spec, local_names
 from roost.otp.handle import handle_class
 from roost.otp.mailbox import check_bound
@@ -21,8 +22,10 @@ def compile_class(cls: type[GenServer]) -> None:
     """Replace the declarations of a class by plain functions, and list them in its tables.
 
     Raises:
-        ConfigError: when what it says of its mailbox makes no sense.
+        ConfigError: when it has an `__init__`, or what it says of its mailbox makes no sense.
     """
+    if "__init__" in vars(cls):
+        raise ConfigError("__init__", f"nobody would call that of {cls.__name__}: set up its state in `init`")
     check_bound(cls.__name__, cls.mailbox_messages_max, cls.overflow)
     _declare_matching(cls, _names_around_class_statement())
     calls: dict[str, Spec] = {}

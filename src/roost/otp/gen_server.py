@@ -183,12 +183,12 @@ class GenServer:
         if not isinstance(name, str):
             found = name.whereis()
             if not isinstance(found, cls):
-                raise NoSuchProcess(str(name))
+                raise NoSuchProcess(str(name), cls.__name__)
             return found
         if node is None or node == scheduler.name:
             handle = scheduler.whereis(name).handle
             if not isinstance(handle, cls):
-                raise NoSuchProcess(name)
+                raise NoSuchProcess(name, cls.__name__)
             return handle
         if scheduler.transport is None:
             raise NodeDown(node, "this node is not part of a cluster")

@@ -175,3 +175,49 @@ async def test_a_hook_for_left_out_elements_that_fails_makes_the_flow_fail() -> 
 
     with pytest.raises(FlowFailed, match="full"):
         await Flow.from_iterable([0]).map(reciprocal).on_error("skip", hook).collect()
+
+
+def ends_at(last: int, number: int) -> int:
+    """Raises what means the end of an iterator."""
+    if number == last:
+        raise StopIteration
+    return number
+
+
+@pytest.mark.parametrize("number", [0, 1, 99])
+@pytest.mark.parametrize("size", [1, 2, 100])
+async def test_a_function_that_raises_stop_iteration_has_failed_wherever_the_element_is(number: int, size: int) -> None:
+    flow = Flow.from_iterable(range(100), batch=size).map(partial(ends_at, number))
+    for one in (flow, flow.count_by(), flow.filter(partial(operator.ne, -1))):
+        with pytest.raises(FlowFailed, match=f"for {number}: RuntimeError: .* has raised StopIteration"):
+            await one.collect()
+    skipped: list[FlowFailed] = []
+    assert len(await flow.on_error("skip", skipped.append).collect()) == 99
+    assert [failed.element for failed in skipped] == [str(number)]
+
+
+async def more(number: int) -> int:
+    """Awaited."""
+    return number + 1
+
+
+class More:
+    """Awaited, when it is called."""
+
+    async def __call__(self, number: int) -> int:
+        return number + 1
+
+
+async def test_a_coroutine_that_nobody_would_await_is_refused() -> None:
+    for flow in (
+        Flow.from_iterable(range(50)).map(lambda number: more(number)),
+        Flow.from_iterable(range(50)).map(half).filter(lambda number: more(int(number))),
+        Flow.from_iterable(range(50)).flat_map(lambda number: more(number)),  # type: ignore[return-value]  # no iterable
+    ):
+        with pytest.raises(FlowFailed, match="gives a coroutine, but is no `async def`"):
+            await flow.collect()
+
+
+async def test_objects_and_partials_that_must_be_awaited_are() -> None:
+    for function in (More(), partial(More()), partial(more)):
+        assert sorted(await Flow.from_iterable(range(3)).map(function).collect()) == [1, 2, 3]

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable
 from dataclasses import replace
-from inspect import iscoroutinefunction
 from typing import Any, Final, Generic, Self, TypeVar, overload
 from typing import cast as typed
 
 from roost.core.window import Window
 from roost.errors import ConfigError, FlowFailed
 from roost.jobs.flow_fold import Counting, Folder, Grouping, OnTrigger, Reducing, Trigger
-from roost.jobs.flow_line import Kind, Policy, Step, name_of
+from roost.jobs.flow_line import Kind, Policy, Step, is_async, name_of
 from roost.jobs.flow_node import Route
 from roost.jobs.flow_plan import FlowPlan, FromFlows, FromItems, FromStages, Operation, Reduce, Scope
 from roost.jobs.flow_run import FlowRun, Progress, Settings
@@ -326,5 +325,5 @@ class Reduction(Flow[T], Generic[T, A]):
 
 def _check_plain(what: str, *functions: Callable[..., object] | None) -> None:
     for function in functions:
-        if iscoroutinefunction(function):
+        if function is not None and is_async(function):
             raise ConfigError(what, f"{name_of(function)} is async; await in a step before, such as map")

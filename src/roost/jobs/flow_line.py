@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from operator import length_hint
-from types import CodeType, TracebackType
-from typing import Final, Literal, NamedTuple, Protocol
+from types import CodeType, CoroutineType, TracebackType
+from typing import Final, Literal, NamedTuple, Protocol, Self
 from typing import cast as typed
 
 from roost.errors import FlowFailed
@@ -27,6 +27,8 @@ Named = tuple[str, tuple[Callable[..., object], ...]]
 """A step by name, and the functions that it calls."""
 ELEMENT_CHARS: Final = 200
 """How much of a failing element an error shows."""
+LOOKED_AT: Final = 16
+"""For so many elements a plain function is watched, whether it gives what would have to be awaited."""
 
 _log = logging.getLogger("roost.flow")
 
@@ -45,7 +47,7 @@ class Step(NamedTuple):
     @property
     def is_async(self) -> bool:
         """Whether its function must be awaited."""
-        return inspect.iscoroutinefunction(self.function)
+        return is_async(self.function)
 
 
 class Meter:
@@ -102,10 +104,11 @@ class Sink(Protocol):
 class Line:
     """Steps, and perhaps a sink, as one pass over a batch."""
 
-    __slots__ = ("_meter", "_steps", "sink")
+    __slots__ = ("_meter", "_running", "_steps", "sink")
 
     def __init__(self, steps: Iterable[Step], sink: Sink | None, meter: Meter) -> None:
         self._steps, self.sink, self._meter = tuple(steps), sink, meter
+        self._running = tuple([Step(step.kind, partial(_watched, step)) for step in self._steps])
 
     def take(self, items: list[object]) -> list[object]:
         """Run a batch through.
@@ -113,21 +116,26 @@ class Line:
         Raises:
             FlowFailed: when a function raised, and the policy is to raise.
         """
-        if self._meter.skips:
-            return self._take_carefully(items)
-        source = iter(items)
+        take = self._take_carefully if self._meter.skips else self._take
+        if self._running is self._steps or not items:
+            return take(items)
+        made = take(items[:LOOKED_AT])
+        self._running = self._steps
+        return made + take(items[LOOKED_AT:]) if len(items) > LOOKED_AT else made
+
+    def _take(self, items: list[object]) -> list[object]:
+        source, end = iter(items), _End()
         try:
-            stream = self._stream(source)
+            stream = self._stream(chain(source, end))
             made = list(stream) if self.sink is None else self.sink.take(stream)
-            if length_hint(source):
-                raise RuntimeError("a function of the flow has raised StopIteration")
+            end.check()
         except Exception as error:
             raise self._failed(error, items, source) from error
         return made
 
     def _stream(self, source: Iterator[object]) -> Iterator[object]:
         stream = source
-        for kind, function in self._steps:
+        for kind, function in self._running:
             if kind == "map":
                 stream = map(function, stream)
             elif kind == "filter":
@@ -139,14 +147,13 @@ class Line:
     def _take_carefully(self, items: list[object]) -> list[object]:
         """The same, one element after the other, for a flow that goes on after a failure."""
         made: list[object] = []
-        source = iter(items)
+        source, end = iter(items), _End()
         while True:
             try:
-                for item in self._stream(source):
+                for item in self._stream(chain(source, end)):
                     made += (item,) if self.sink is None else self.sink.take((item,))
-                if not length_hint(source):
-                    return made
-                raise RuntimeError("a function of the flow has raised StopIteration")
+                end.check()
+                return made
             except Exception as error:
                 self._meter.skip(self._failed(error, items, source))
 
@@ -157,6 +164,36 @@ class Line:
         if self.sink is not None:
             steps.append((self.sink.name, self.sink.functions))
         return failure(error, element, steps)
+
+
+class _End:
+    """What comes after the last element. A function that raises StopIteration ends its stream before."""
+
+    __slots__ = ("_is_reached",)
+
+    def __init__(self) -> None:
+        self._is_reached = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> object:
+        self._is_reached = True
+        raise StopIteration
+
+    def check(self) -> None:
+        """Raises RuntimeError when it was not reached."""
+        if not self._is_reached:
+            raise RuntimeError("a function of the flow has raised StopIteration")
+
+
+def _watched(step: Step, value: object) -> object:
+    """What the function gives; a coroutine, which the line does not await, is refused."""
+    result: object = step.function(value)
+    if isinstance(result, CoroutineType):
+        result.close()
+        raise TypeError(f"{step.name} gives a coroutine, but is no `async def`, so nothing awaits it")
+    return result
 
 
 class SlowLine:
@@ -214,6 +251,13 @@ def name_of(function: Callable[..., object]) -> str:
         return name_of(function.func)
     name: str | None = getattr(function, "__qualname__", None)
     return name or type(function).__qualname__
+
+
+def is_async(function: Callable[..., object]) -> bool:
+    """Whether what it gives must be awaited: an `async def`, also as a `partial`, or as the `__call__` of an object."""
+    while isinstance(function, partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(vars(type(function)).get("__call__"))
 
 
 def failure(error: Exception, element: object, steps: Sequence[Named]) -> FlowFailed:

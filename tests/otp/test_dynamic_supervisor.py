@@ -17,7 +17,7 @@ from roost.errors import (
     StartIgnored,
     TooManyChildren,
 )
-from roost.otp import Child, ChildCounts, Down, DynamicSupervisor, GenServer, Scheduler, call, cast
+from roost.otp import Child, ChildCounts, Down, DynamicSupervisor, GenServer, Scheduler, Supervisor, call, cast
 from tests.otp.nursery import Diary, Worker, alive, pass_time, settle
 
 pytestmark = pytest.mark.virtual_time
@@ -80,6 +80,45 @@ async def test_no_more_than_max_children() -> None:
     await supervisor.terminate_child(worker)
     await supervisor.start_child(diary.child("c"))
     await supervisor.stop()
+
+
+async def test_a_start_that_is_cancelled_by_what_it_awaits_harms_nobody_else() -> None:
+    diary = Diary()
+    gone: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+    gone.cancel()
+
+    async def start() -> Worker:
+        return await gone
+
+    for supervisor in (await DynamicSupervisor.start(), await Supervisor.start()):
+        worker = await supervisor.start_child(diary.child("a"))
+        with pytest.raises(ChildNotStarted, match="what its start waited for was cancelled"):
+            await supervisor.start_child(Child("gone", start))
+        assert worker.is_alive()
+        assert (await supervisor.count_children()).specs == 1
+        await supervisor.stop()
+    with pytest.raises(StartFailed, match="its child 'gone'"):
+        await Supervisor.start([diary.child("b"), Child("gone", start)])
+    assert diary.take()[-2:] == ["start b", "stop b: shutdown"]
+
+
+async def test_a_process_has_one_place_in_the_tree() -> None:
+    supervisor = await Supervisor.start()
+    worker = await Diary().child("a").start()
+
+    async def itself() -> Supervisor:
+        return supervisor
+
+    async def the_same() -> Worker:
+        return worker
+
+    with pytest.raises(ChildNotStarted, match="has a place in this tree already"):
+        await supervisor.start_child(Child("itself", itself))
+    await supervisor.start_child(Child("a", the_same))
+    with pytest.raises(ChildNotStarted, match="has a place in this tree already"):
+        await supervisor.start_child(Child("b", the_same))
+    await supervisor.stop()
+    assert alive() == []
 
 
 async def test_extra_arguments_come_first() -> None:

@@ -36,6 +36,7 @@ from roost.otp.crash import (
     report_gave_up,
 )
 from roost.otp.declare import call, info
+from roost.otp.ending import is_cancelled
 from roost.otp.gen_server import GenServer
 from roost.otp.handle import build
 from roost.otp.name import Name
@@ -181,9 +182,15 @@ class Keeper(GenServer):
         except StartIgnored:
             self._plan.stopped(kept)
             raise
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise  # it is this supervisor that is to end
+            raise StartFailed(repr(kept.id), "what its start waited for was cancelled") from error
         process: object = getattr(handle, "_process", None)
         if not isinstance(process, Process):
             raise StartFailed(repr(kept.id), f"its start returned {handle!r}, which is no process of this node")
+        if process is self._process or process in self._kept:
+            raise StartFailed(repr(kept.id), f"its start returned {handle!r}, which has a place in this tree already")
         kept.process, kept.last = process, None
         self._kept[process] = kept
         self._plan.started(kept, self.scheduler.runtime.clock.now())

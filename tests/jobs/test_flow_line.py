@@ -212,7 +212,7 @@ async def test_a_coroutine_that_nobody_would_await_is_refused() -> None:
     for flow in (
         Flow.from_iterable(range(50)).map(lambda number: more(number)),
         Flow.from_iterable(range(50)).map(half).filter(lambda number: more(int(number))),
-        Flow.from_iterable(range(50)).flat_map(lambda number: more(number)),  # type: ignore[return-value]  # no iterable
+        Flow.from_iterable(range(50)).flat_map(lambda number: more(number)),  # type: ignore[arg-type, return-value]  # no iterable
     ):
         with pytest.raises(FlowFailed, match="gives a coroutine, but is no `async def`"):
             await flow.collect()

@@ -297,6 +297,18 @@ async def test_a_supervised_handler_and_its_process_hear_of_each_other(kind: str
     assert await manager.which_handlers() == ()
 
 
+@both
+async def test_the_end_of_a_linked_process_is_an_event_for_the_handlers_that_stay(kind: type[Ears]) -> None:
+    manager, log = await manager_with(kind, "a")
+    owner, keeper = await Owner.start(), await Keeper.start(log)
+    await owner.add(manager, "plain", "b", keeper)
+    log.take()
+    owner.exit("moving")
+    await manager.sync_notify(Said("next"))
+    expected = Exit(owner, "moving")
+    assert log.take() == [("b", "terminate", expected), ("a", "else", expected), ("a", "next")]
+
+
 async def test_the_owner_goes_with_the_manager_while_it_has_a_handler_there() -> None:
     for ending in ("stop", "kill"):
         manager, log = await EventManager.start(), Log()

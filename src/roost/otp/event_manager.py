@@ -93,7 +93,8 @@ class EventManager(GenServer):
         await events.add_handler(Audit, "audit.log")
         events.notify(Paid("cart-7", 12))
 
-    What reaches the process in another way, by `send` or from a timer, is an event too. A handler that takes long
+    What reaches the process in another way is an event too: what is sent, by a timer or by hand, and the Exit of a
+    linked process. A handler that takes long
     keeps the ones after it, and the next events, waiting: real work belongs into processes of its own.
     """
 
@@ -248,7 +249,7 @@ class EventManager(GenServer):
         self._run(self._tell(message), None)
 
     @info
-    def _adder_ended(self, exit: Exit) -> None:
+    def _linked_ended(self, exit: Exit) -> None:
         self._linked.pop(exit.process, None)
         self._run(self._remove_all_of(exit), None)
 
@@ -386,6 +387,7 @@ class EventManager(GenServer):
             if installed.supervisor == exit.process:
                 installed.supervisor = None
                 yield from self._remove(installed, exit, "normal")
+        yield from self._tell(exit)  # as in OTP, it is an event for those that stay
 
     def _stop_all(self) -> Steps[None]:
         self._linked.clear()  # who is linked shall get the exit signal

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roost.errors import NotSendable
-from roost.otp.isolation import hand_over, isolate
+from roost.errors import NotSendable, Refusal
+from roost.otp.isolation import hand_over, isolate, isolate_all, isolate_error
 
 
 class Colour(enum.Enum):
@@ -128,6 +128,75 @@ def test_anything_else_is_refused_and_named(value: object) -> None:
         isolate(value, "argument 2 of Stock.reserve")
     assert refused.value.where == "argument 2 of Stock.reserve"
     assert "frozen=True" in str(refused.value)
+
+
+class Loaded(NamedTuple("Loaded", [("x", int)])):
+    """Has a `__dict__`, as every subclass of a named tuple that does not say otherwise."""
+
+
+@dataclass(frozen=True)
+class Summed:
+    """Works something out that is no field."""
+
+    items: list[int]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "total", sum(self.items))
+        object.__setattr__(self, "log", [])
+
+
+def test_what_an_immutable_value_carries_besides_its_fields_is_not_shared_either() -> None:
+    bare = Loaded(1)
+    assert isolate(bare, "here") is bare
+    vars(bare)["cache"] = []
+    with pytest.raises(NotSendable, match="Loaded"):
+        isolate(bare, "here")
+    assert hand_over(bare) is bare
+    summed = Summed([1, 2])
+    crossed = isolate(summed, "here")
+    assert vars(crossed) == {"items": [1, 2], "total": 3, "log": []}
+    assert vars(crossed)["log"] is not vars(summed)["log"]
+
+
+class Short(Refusal):
+    def __init__(self, items: object) -> None:
+        super().__init__(items)
+        self.items = items
+
+
+def test_a_refusal_shares_nothing_either() -> None:
+    plain = Short("tea")
+    assert isolate_error(plain, "here") is plain
+    items = ["tea"]
+    refusal = Short(items)
+    refusal.__cause__ = plain
+    crossed = isolate_error(refusal, "here")
+    assert isinstance(crossed, Short)
+    assert crossed.items == items
+    assert crossed.items is not items
+    assert crossed.args == (items,)
+    assert crossed.args[0] is not items
+    assert crossed.__cause__ is plain
+    assert isinstance(isolate_error(Short(object()), "the refusal of Stock.take"), NotSendable)
+
+
+class Once(msgspec.Struct, frozen=True):
+    """Can be made, but not made again."""
+
+    items: list[int]
+    made: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        Once.made += 1
+        if Once.made > 1:
+            raise ValueError("there is one already")
+
+
+def test_what_cannot_be_copied_is_the_mistake_of_the_sender() -> None:
+    once = Once([1])
+    with pytest.raises(NotSendable, match="Once") as refused:
+        isolate_all((once,), "argument {}".format)
+    assert isinstance(refused.value.__cause__, ValueError)
 
 
 def test_a_list_inside_itself_is_refused() -> None:

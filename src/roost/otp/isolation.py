@@ -81,6 +81,8 @@ def isolate(value: object, where: str) -> object:
         raise NotSendable(error.type_name, where) from None
     except RecursionError:
         raise NotSendable(f"{type(value).__name__} nested too deeply", where) from None
+    except Exception as error:  # such as a `__post_init__` that does not take a copy
+        raise NotSendable(type(value).__name__, where) from error
 
 
 def isolate_all(values: tuple[object, ...], where: Callable[[int], str]) -> tuple[object, ...]:
@@ -93,9 +95,35 @@ def isolate_all(values: tuple[object, ...], where: Callable[[int], str]) -> tupl
         kind = type(values[0])
         try:
             return values if kind in ATOMS else (_RULES[kind](values[0], _MESSAGE),)
-        except (NotSendable, RecursionError):
+        except Exception:
             return (isolate(values[0], where(0)),)
     return tuple([value if type(value) in ATOMS else isolate(value, where(at)) for at, value in enumerate(values)])
+
+
+def isolate_error(error: Exception, where: str) -> Exception:
+    """A refusal as its caller may have it: itself when nothing that it carries can change, else a copy.
+
+    Returns NotSendable instead when it carries something that could be changed from both sides.
+    """
+    carried = vars(error)
+    if ATOMS.issuperset(map(type, error.args)) and ATOMS.issuperset(map(type, carried.values())):
+        return error
+    try:
+        args, attributes = isolate(error.args, where), isolate(carried, where)
+    except NotSendable as unfit:
+        return unfit
+    assert isinstance(args, tuple)
+    assert isinstance(attributes, dict)
+    if args is error.args and all(value is carried[name] for name, value in attributes.items()):
+        return error
+    copy = type(error).__new__(type(error), *args)
+    copy.__dict__.update(attributes)
+    copy.__cause__, copy.__context__, copy.__suppress_context__ = (
+        error.__cause__,
+        error.__context__,
+        error.__suppress_context__,
+    )
+    return copy.with_traceback(error.__traceback__)
 
 
 def hand_over(value: object) -> object:
@@ -169,18 +197,22 @@ def _keep_struct(value: object, crossing: _Crossing) -> object:
 
 
 def _keep_dataclass(value: object, crossing: _Crossing) -> object:
-    changed: dict[str, object] = {}
     fields = dataclasses.fields(value)  # type: ignore[arg-type]  # the rule is chosen for dataclasses only
-    for field in fields:
-        item = getattr(value, field.name)
-        if (new := crossing.take(item)) is not item:
-            changed[field.name] = new
-    if not changed:
+    items = {field.name: getattr(value, field.name) for field in fields}
+    items.update(getattr(value, "__dict__", {}))  # what `__post_init__` has worked out crosses too
+    news = {name: crossing.take(item) for name, item in items.items()}
+    if all(news[name] is item for name, item in items.items()):
         return value
     copy = object.__new__(type(value))
-    for field in fields:
-        object.__setattr__(copy, field.name, changed.get(field.name, getattr(value, field.name)))
+    for name, item in news.items():
+        object.__setattr__(copy, name, item)
     return copy
+
+
+def _keep_bare_tuple(value: object, crossing: _Crossing) -> object:
+    if crossing.strict and vars(value):
+        raise NotSendable(type(value).__name__, "on its way")
+    return _keep_tuple(value, crossing)
 
 
 class _Rules(dict[type, _Rule]):
@@ -200,7 +232,7 @@ def _rule(kind: type) -> _Rule:
     if issubclass(kind, enum.Enum) or getattr(kind, "__sendable__", False) is True:
         return _pass
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return _keep_tuple
+        return _keep_bare_tuple if kind.__dictoffset__ else _keep_tuple
     if issubclass(kind, msgspec.Struct) and kind.__struct_config__.frozen:
         return _keep_struct
     parameters: object = getattr(kind, "__dataclass_params__", None)

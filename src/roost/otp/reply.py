@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeV
 
 from roost.errors import CallTimeout, InvariantViolated, ProcessDown, RoostError
 from roost.otp.crash import report_bug
-from roost.otp.isolation import isolate
+from roost.otp.isolation import isolate, isolate_error
 
 if TYPE_CHECKING:
     from roost.otp.declare import Spec
@@ -241,7 +241,7 @@ class Caller(Generic[R]):
     def refuse(self, error: Exception) -> None:
         """Answer with an error, which is raised where the caller awaits; harmless when nobody waits any more."""
         if self.waits():
-            self._give(Failed(error))
+            self._give(Failed(isolate_error(error, f"a refusal of {self._owing}")))
 
     def _give(self, answer: Reply | Failed) -> None:
         if self._reply_to is None:

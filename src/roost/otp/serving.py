@@ -11,7 +11,7 @@ from roost.errors import NotSendable, Refusal
 from roost.otp import ending
 from roost.otp.crash import explain, report_crash, report_lost, show_message
 from roost.otp.declare import ASKED, ASYNC, CONTROL, TOLD, Spec
-from roost.otp.isolation import ATOMS, isolate
+from roost.otp.isolation import ATOMS, isolate, isolate_error
 from roost.otp.mailbox import Mailbox
 from roost.otp.modes import Timeout, Tracer
 from roost.otp.outcome import NoReply, Stop
@@ -224,7 +224,7 @@ def failed_inline(
     try:
         if spares(error):
             _reopen(process)
-            return Failed(error)
+            return Failed(isolate_error(error, f"the refusal of {spec!r}"))
         down = ending.crash(process, error, show_message(process, spec, args, kwargs))
         if isinstance(error, ending.BUGS):
             return Failed(down)
@@ -278,7 +278,7 @@ def _failed(
         if reply is None:
             report_lost(process, f"{show_message(process, spec, args[1:], kwargs)} was refused: {explain(error)}")
         elif not reply.done():
-            reply.set_exception(error)
+            reply.set_exception(isolate_error(error, f"the refusal of {spec!r}"))
         return False
     process.serving = reply
     ending.crash(process, error, show_message(process, spec, args[1:], kwargs))

@@ -103,11 +103,16 @@ class Stranger(StateMachine):
 class Wrong(StateMachine):
     @call
     def become(self, state: str) -> None:
-        self.goto({"stranger": Stranger, "talker": Talker, "sleeper": Sleeper, "slotted": Slotted}[state])
+        states = (Stranger, Talker, Sleeper, Slotted, Forgetful, Deaf, Vague)
+        self.goto(Talker() if state == "instance" else {kind.__name__: kind for kind in states}[state])
 
     @call
     def remember(self) -> None:
         self.activity(self.meddle())
+
+    @info
+    def noted(self, message: Note) -> None:
+        pass
 
     async def meddle(self) -> None:
         await asyncio.sleep(1.0)
@@ -117,6 +122,22 @@ class Wrong(StateMachine):
 class Talker(Wrong):
     @call
     def talk(self) -> None:
+        pass
+
+
+class Forgetful(Wrong):
+    def become(self, state: str) -> None:  # type: ignore[override]  # the mistake that is meant
+        pass
+
+
+class Deaf(Wrong):
+    def noted(self, message: Note) -> None:  # type: ignore[override]  # the mistake that is meant
+        pass
+
+
+class Vague(Wrong):
+    @info
+    def anything(self, message) -> None:  # type: ignore[no-untyped-def]  # the mistake that is meant
         pass
 
 
@@ -134,10 +155,14 @@ class Sleeper(Wrong):
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        ("stranger", "Stranger is not a subclass of Wrong"),
-        ("talker", "Talker.talk is not declared by Wrong, whose handle it would be on"),
-        ("sleeper", "Sleeper.become and Wrong.become must both be async, or neither"),
-        ("slotted", "Slotted has __slots__ of its own: declare them in Wrong"),
+        ("Stranger", "Stranger is not a subclass of Wrong"),
+        ("Talker", "Talker.talk is not declared by Wrong, whose handle it would be on"),
+        ("Sleeper", "Sleeper.become and Wrong.become must both be async, or neither"),
+        ("Slotted", "Slotted has __slots__ of its own: declare them in Wrong"),
+        ("Forgetful", "Forgetful.become is no handler: declare it as Wrong does"),
+        ("Deaf", "Deaf.noted is no handler: declare it as Wrong does"),
+        ("Vague", "@info Vague.anything must take one argument, annotated with the class of the message"),
+        ("instance", "a state is the class Talker, not an instance of it"),
     ],
 )
 async def test_a_class_that_is_no_state_of_the_machine_crashes_it(state: str, text: str) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from roost.core import state_machine as core
 from roost.errors import BadMessage, BadTransition, NotSendable, Overloaded, Refusal, TooLarge
 from roost.limits import STATE_POSTPONED_MAX, STATE_TIMEOUTS_MAX
+from roost.otp.compiling import members
 from roost.otp.crash import report_lost, report_stray
 from roost.otp.declare import ASYNC, CONTROL, TOLD, Call, Cast, Info, Spec, local_names
 from roost.otp.ending import LEAVE
@@ -142,6 +143,11 @@ class Engine:
                     raise self.bad(f"{spec!r} is not declared by {machine.__name__}, whose handle it would be on")
                 if (spec.kind == ASYNC) != (declared.kind == ASYNC):
                     raise self.bad(f"{spec!r} and {declared!r} must both be async, or neither")
+        own = members(state)
+        for name, member in members(machine).items():
+            if hasattr(member, "__spec__") and not hasattr(own[name], "__spec__"):
+                raise self.bad(f"{state.__name__}.{name} is no handler: declare it as {machine.__name__} does")
+        state.__info_in__(type(None))  # a handler whose annotation means nothing shows here
         try:
             machine.__new__(machine).__class__ = state
         except TypeError:

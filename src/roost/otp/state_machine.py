@@ -125,11 +125,15 @@ class StateMachine(GenServer):
 
         Raises:
             BadTransition: in an enter call, or when a class is not a state of this machine.
+            TypeError, NameError: when the annotation of one of its `@info` handlers means nothing.
         """
         engine = self._engine
         wanted = engine.wanted("goto")
-        if isinstance(state, type) and state not in engine.machine.__states__:
-            engine.check_state(state)
+        if isinstance(state, type):
+            if state not in engine.machine.__states__:
+                engine.check_state(state)
+        elif isinstance(state, StateMachine):
+            raise engine.bad(f"a state is the class {type(state).__name__}, not an instance of it")
         if engine.entering and state != engine.core.state:
             raise engine.bad(f"an enter call may not change the state (to {show(state)})")
         wanted.state = state

@@ -124,3 +124,34 @@ async def test_what_comes_out_of_windows_flows_on() -> None:
     chunks = words.count_by(window=Window.count(10)).filter(lambda pair: pair[1] > 1)
     totals = await chunks.group_by(lambda pair: pair[0], lambda pair: pair[1]).collect()
     assert {word: sum(counts) for word, counts in totals}["b"] == 150
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_what_was_made_of_an_element_before_it_failed_stays(is_async: bool) -> None:
+    def parts(number: int) -> list[int]:
+        return [number, number, 0, number]
+
+    async def parts_slowly(number: int) -> list[int]:
+        return parts(number)
+
+    def append_reciprocal(sum: list[float], number: float) -> list[float]:
+        return [*sum, 1 / number]
+
+    elements = Flow.from_iterable([1, 2]).partition(stages=1)
+    flow = elements.flat_map(parts_slowly) if is_async else elements.flat_map(parts)
+    skipped: list[FlowFailed] = []
+    sums = flow.map(float).reduce(list[float], append_reciprocal, window=Window.count(2))
+    assert sorted(await sums.on_error("skip", skipped.append).collect()) == [[0.5, 0.5], [1.0, 1.0]]
+    assert sorted([failed.element for failed in skipped]) == ["1", "2"]
+
+
+async def test_a_sum_outlives_a_trigger_that_fails() -> None:
+    def tell(sum: int, trigger: Trigger) -> tuple[list[int], int]:
+        if trigger.kind == "every":
+            raise ValueError(sum)
+        return [sum], sum
+
+    skipped: list[FlowFailed] = []
+    sums = Flow.from_iterable(range(4)).reduce(int, add, window=Window.whole(every=2)).on_trigger(tell)
+    assert await sums.on_error("skip", skipped.append).collect() == [6]
+    assert len(skipped) == 2

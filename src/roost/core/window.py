@@ -187,16 +187,17 @@ class Panes:
         if self._window.every_s is not None:
             self._fresh[pane] = None
         if every is None:
-            counts[pane] = counts.get(pane, 0) + len(events)
             yield Fold(pane, events)
+            # Only now: events whose addition has failed are not in the pane.
+            counts[pane] = counts.get(pane, 0) + len(events)
             return
         at = 0
         while at < len(events):
             count = counts.get(pane, 0)
             part = events[at : at + every - count]
             at += len(part)
-            counts[pane] = (count + len(part)) % every
             yield Fold(pane, part)
+            counts[pane] = (count + len(part)) % every
             if counts[pane] == 0:
                 yield Fire(pane, "every")
 

@@ -285,7 +285,9 @@ class FoldNode:
     def _fire(self, fire: Fire) -> Iterable[object]:
         starts_at = self._panes.starts_at(fire.pane) if self._window.kind == "fixed" else None
         trigger = Trigger(fire.kind, fire.pane, starts_at, self._partition)
-        events, sum = self._on_trigger(self._sums.pop(fire.pane), trigger)
-        if fire.kind != "done":
+        is_done = fire.kind == "done"
+        # A sum that grows on is there afterwards in any case, for a flow that skips what fails.
+        events, sum = self._on_trigger(self._sums.pop(fire.pane) if is_done else self._sums[fire.pane], trigger)
+        if not is_done:
             self._sums[fire.pane] = sum
         return events

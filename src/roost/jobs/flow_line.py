@@ -199,10 +199,12 @@ def _watched(step: Step, value: object) -> object:
 class SlowLine:
     """The same with steps that are awaited: one element after the other."""
 
-    __slots__ = ("_meter", "_steps", "sink")
+    __slots__ = ("_at", "_meter", "_steps", "sink")
 
     def __init__(self, steps: Iterable[Step], sink: Sink | None, meter: Meter) -> None:
         self._steps, self.sink, self._meter = tuple(steps), sink, meter
+        self._at = ""
+        """What runs now."""
 
     async def take(self, items: list[object]) -> list[object]:
         """Run a batch through.
@@ -212,37 +214,38 @@ class SlowLine:
         """
         made: list[object] = []
         for item in items:
-            values = [item]
-            name = ""
             try:
-                for step in self._steps:
-                    name = step.name
-                    values = await self._apply(step, values)
-                if self.sink is not None:
-                    name = self.sink.name
-                    values = self.sink.take(values)
+                await self._pass(item, 0, made)
             except Exception as error:
-                failed = failure(error, item, [(name, ())])
+                failed = failure(error, item, [(self._at, ())])
                 if not self._meter.skips:
                     raise failed from error
                 self._meter.skip(failed)
-            else:
-                made += values
         return made
 
-    async def _apply(self, step: Step, values: list[object]) -> list[object]:
-        made: list[object] = []
-        for value in values:
-            result = step.function(value)
-            if isinstance(result, Awaitable):
-                result = await result
-            if step.kind == "map":
-                made.append(result)
-            elif step.kind == "flat_map":
-                made += typed("Iterable[object]", result)
-            elif result:
+    async def _pass(self, value: object, number: int, made: list[object]) -> None:
+        """Do what is left to do with a value, from this step on."""
+        if number == len(self._steps):
+            if self.sink is None:
                 made.append(value)
-        return made
+            else:
+                self._at = self.sink.name
+                made += self.sink.take((value,))
+            return
+        step = self._steps[number]
+        self._at = step.name
+        result = step.function(value)
+        if isinstance(result, Awaitable):
+            result = await result
+        if step.kind == "map":
+            await self._pass(result, number + 1, made)
+        elif step.kind == "filter":
+            if result:
+                await self._pass(value, number + 1, made)
+        else:
+            for one in typed("Iterable[object]", result):
+                await self._pass(one, number + 1, made)
+                self._at = step.name
 
 
 def name_of(function: Callable[..., object]) -> str:

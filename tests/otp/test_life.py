@@ -11,8 +11,11 @@ from roost.errors import (
     NoSuchProcess,
     ProcessDown,
     StartFailed,
+    StartIgnored,
 )
-from roost.otp import GenServer, Scheduler, call
+from roost.otp import GenServer, Ignore, Scheduler, Stop, call
+from roost.otp.reply import Reply
+from roost.sim.loop import turns
 from tests.otp.counter import Counter, begun, open_gate
 
 
@@ -210,3 +213,129 @@ async def test_a_crash_of_an_activity_is_a_crash_of_the_process(caplog: pytest.L
     assert isinstance(reason, ValueError)
     assert FINISHED == ["terminate work went wrong"]
     assert "crashed in working" in caplog.text
+
+
+class Joining(GenServer):
+    """Links itself to another one in its init, and then does not start."""
+
+    def init(self, other: Counter, why: str) -> None:
+        self.link(other)
+        match why:
+            case "ignore":
+                raise Ignore
+            case "stop":
+                raise Stop("no disk")
+            case "crash":
+                raise OSError("no disk")
+
+
+class JoiningLater(GenServer):
+    async def init(self, other: Counter, how: str) -> None:
+        self.link(other)
+        if how == "crash":
+            raise OSError("no disk")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if how == "fail":
+                raise ValueError("in finally")
+
+
+@pytest.mark.parametrize(
+    ("kind", "why", "reason"),
+    [
+        (Joining, "ignore", None),
+        (Joining, "stop", "no disk"),
+        (Joining, "crash", "OSError: no disk"),
+        (JoiningLater, "crash", "OSError: no disk"),
+        (JoiningLater, "wait", "killed"),
+        (JoiningLater, "fail", "killed"),
+    ],
+)
+@pytest.mark.virtual_time
+async def test_who_is_linked_to_a_process_that_does_not_start_hears_why(
+    kind: type[GenServer], why: str, reason: str | None
+) -> None:
+    """Seen by a process that the failing one has linked itself to: as `gen_server:init_it` exits."""
+    other = await Counter.start()
+    with pytest.raises((StartFailed, StartIgnored)):
+        await kind.start(other, why, start_timeout_s=1.0)
+    if reason is None:
+        assert await other.increment() == 1
+        await other.stop()
+    else:
+        with pytest.raises(ProcessDown) as down:
+            await other.increment()
+        assert down.value.reason == reason
+    await turns(3)
+
+
+@pytest.mark.virtual_time
+async def test_what_a_killed_init_raises_at_its_end_is_told() -> None:
+    starting = asyncio.ensure_future(JoiningLater.start(await Counter.start(), "fail", name="later"))
+    await turns(3)
+    JoiningLater.whereis("later").exit("kill")
+    with pytest.raises(StartFailed, match="killed") as failed:
+        await starting
+    await turns(3)
+    assert isinstance(failed.value.__cause__, ValueError)
+
+
+@pytest.mark.virtual_time
+async def test_what_init_asks_and_does_not_await_is_no_wait() -> None:
+    class Asking(GenServer):
+        async def init(self, other: Other) -> None:
+            self.answer = asyncio.ensure_future(other.nap(9.0))
+            await asyncio.sleep(0)
+
+        @call
+        async def nap(self, seconds: float) -> None:
+            await asyncio.sleep(seconds)
+
+    class Other(GenServer):
+        @call
+        async def nap(self, seconds: float) -> None:
+            await asyncio.sleep(seconds)
+
+        @call
+        async def ask(self, asking: Asking) -> str:
+            await asking.nap(0.0)
+            return "no cycle"
+
+    other = await Other.start()
+    asking = await Asking.start(other)
+    napping = asyncio.ensure_future(asking.with_timeout(None).nap(10.0))
+    assert await other.with_timeout(None).ask(asking) == "no cycle"
+    await napping
+
+
+@pytest.mark.virtual_time
+async def test_who_is_traced_while_it_starts_or_by_itself_is_never_open() -> None:
+    class Shy(GenServer):
+        async def init(self) -> None:
+            await asyncio.sleep(1.0)
+
+        @call
+        def trace_itself(self) -> None:
+            self._process.trace(lambda what, spec, value: None)
+
+        @call
+        def ask(self) -> None:
+            """Answer nothing."""
+
+    starting = asyncio.ensure_future(Shy.start(name="shy"))
+    await turns(3)
+    process, heard = Shy.whereis("shy")._process, list[str]()
+    process.trace(lambda what, spec, value: heard.append(what))
+    shy = await starting
+    await shy.ask()
+    assert heard == ["in", "out"]
+    process.trace(None)
+    await shy.ask()
+    assert process.open
+    await shy.trace_itself()
+    await turns(3)
+    reply = shy.ask()
+    assert not isinstance(reply, Reply), "not served in the turn of its caller"
+    await reply
+    await shy.stop()

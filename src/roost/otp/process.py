@@ -353,6 +353,8 @@ class Process:
             self.open, modes.asleep = False, True
         elif modes.asleep and not modes.closed:
             modes.asleep, self.open = False, True
+        elif self.scheduler.is_running(self):
+            self.post_control(serving.NOTHING)  # what ends an inline call does not look at the modes
 
     def run_activity(self, coroutine: Coroutine[object, object, object], name: str) -> asyncio.Task[object]:
         """Run `coroutine` beside the mailbox until it, or the process, ends; its exception crashes the process."""

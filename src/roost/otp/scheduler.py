@@ -184,7 +184,7 @@ class Scheduler:
         if process.mail:
             self.ready(process)
         else:
-            process.open = True
+            process.rest()
 
     def _new(self, kind: type[GenServer], name: Name | None) -> Process:
         kind.info_for(type(None))  # a handler whose annotation means nothing shows here, not when its message comes
@@ -223,21 +223,25 @@ class Scheduler:
                 process.task = None
                 await _given_up(process)
             raise
+        if process.ties is not None and process.ties.waits:
+            process.ties.waits = {}  # whatever init has not awaited, nobody waits for now
         if not task.done():
+            task.add_done_callback(_forget_error)
             task.cancel()
             raise StartFailed(str(process), f"its init took longer than {timeout_s:g} s")
         process.task = None
+        error = None if task.cancelled() else task.exception()
         if task.cancelled() or not process.alive:
-            raise StartFailed(str(process), f"ended in init: {explain(process.reason)}")
-        error = task.exception()
+            raise StartFailed(str(process), f"ended in init: {explain(process.reason)}") from error
         if error is not None:
             raise error
 
     def _not_started(self, process: Process, parent: Process | None, error: BaseException) -> BaseException:
-        """Take back a process whose init has failed. Whoever starts it gets the exception, so no signal is sent."""
+        """Take back a process whose init has failed. Whoever starts it gets the exception, and so no signal as well."""
         _untie_from(parent, process)
-        process.leaving = ("noproc", False)
-        finish(process, "noproc")
+        reason = _reason(process, error)
+        process.leaving = (reason, False)
+        finish(process, reason)
         if isinstance(error, Ignore):
             return StartIgnored(str(process))
         if isinstance(error, StartFailed) or not isinstance(error, Exception):
@@ -509,6 +513,24 @@ def _untie_from(parent: Process | None, process: Process) -> None:
     for one, other in ((process, parent), (parent, process)):
         if one is not None and other is not None and one.ties is not None:
             one.ties.links.pop(other, None)
+
+
+def _forget_error(task: asyncio.Task[object]) -> None:
+    """What an init that was given up raises at its end: the start has failed already."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _reason(process: Process, error: BaseException) -> Reason:
+    """Why a process has ended in its init, for those it has linked itself to: as in OTP (gen:init_it)."""
+    if isinstance(error, Ignore):
+        return "normal"
+    if isinstance(error, Stop):
+        return error.reason
+    is_cut = isinstance(error, StartFailed) and error.target == str(process)
+    if is_cut or not isinstance(error, Exception):
+        return error.__cause__ or "killed"
+    return error
 
 
 def _cause(error: BaseException) -> BaseException | None:

@@ -338,6 +338,12 @@ def _has_message(mail: Mailbox | None) -> bool:
     return mail is not None and any(spec is not ending.ORDER for spec in islice(mail, 0, None, 2))
 
 
+def _do_nothing(process: Process) -> None:
+    """After it, the process comes to rest as its modes say."""
+
+
+NOTHING: Final = Spec(_do_nothing, CONTROL, "Process", {})
+"""Let the process look at its mailbox."""
 CONTINUE: Final = Spec(_go_on, CONTROL, "Process", {})
 """Handle a message of the process to itself before anything else in the mailbox."""
 ARM: Final = Spec(_arm, CONTROL, "Process", {})

@@ -14,7 +14,7 @@ import pytest
 from tests.runtime.news import NumberPipe, ended, is_gone
 
 SCRIPT = """
-import asyncio, os, sys, time
+import asyncio, os, re, sys, time
 import msgspec
 from roost.errors import RoostError
 from roost.runtime.cpu import CpuWorkers
@@ -34,10 +34,15 @@ def spin(told):
     while True:
         pass
 
+def match_for_ever(told):
+    with open(told, "w") as file:
+        file.write(str(os.getpid()))
+    re.match("(a+)+$", 100 * "a" + "b")
+
 async def main():
     cpu = CpuWorkers(1)
     if len(sys.argv) > 1:
-        await cpu.run(spin, (sys.argv[1],))
+        await cpu.run(spin if len(sys.argv) == 2 else match_for_ever, (sys.argv[1],))
     try:
         print(await cpu.run(double, (Point(4),)), await cpu.run(name))
     except RoostError as error:
@@ -96,6 +101,16 @@ async def test_workers_die_with_their_program(tmp_path: Path, signal_number: sig
     worker = await pipe.number()
     program.send_signal(signal_number)
     assert await program.wait() == -signal_number
+    await ended(worker)
+
+
+async def test_a_function_that_lets_no_other_thread_run_dies_with_its_program_too(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(GUARDED)
+    pipe = NumberPipe(tmp_path)
+    program = await asyncio.create_subprocess_exec(sys.executable, "script.py", pipe.path, "match", cwd=tmp_path)
+    worker = await pipe.number()
+    program.kill()
+    await program.wait()
     await ended(worker)
 
 

@@ -1,7 +1,8 @@
 """The program of a worker process: it runs one function after the other for the node that started it.
 
 It is started as a script of its own, never forked, so it shares nothing with the node but one socket. It ends when the
-node's end of that socket closes, however the node has ended, and in the middle of a function too.
+node's end of that socket closes, however the node has ended, and in the middle of a function too. On Linux the system
+sees to that even while a function in C, such as a match of a regular expression, lets no other thread run.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ MARK: Final = "ROOST_WORKER"
 """The variable that holds the number of this process, so that code can see that it runs in a worker."""
 MAIN: Final = "__roost_worker__"
 """What `__name__` is while a worker imports the script that the node was started from."""
+PARENT_DEATH: Final = 1
+"""What Linux calls PR_SET_PDEATHSIG: the signal that it sends to a process whose parent has ended."""
 LAST_WORDS_S: Final = 0.2
 """How long a worker that does nothing may take to end in an orderly way once its node has gone."""
 
@@ -202,6 +205,14 @@ def _end_with(sock: socket.socket) -> None:
     os._exit(1)
 
 
+def _die_with_parent() -> None:
+    """Let the system kill this process when the thread that has started it ends: that of the node's loop."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PARENT_DEATH, int(signal.SIGKILL))
+
+
 def _stay(number: int, frame: types.FrameType | None) -> None:
     """Whoever signals a whole group of processes means the node; it will end its workers itself."""
 
@@ -215,6 +226,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stay)
     signal.signal(signal.SIGTERM, _stay)
     threading.Thread(target=_end_with, args=(sock,), daemon=True).start()
+    _die_with_parent()
     try:
         Desk(sock).serve()
     except (EOFError, OSError):

@@ -264,6 +264,7 @@ async def test_what_is_printed_harms_nothing(capfd: pytest.CaptureFixture[str]) 
     [
         (lambda: None, "not defined at the top of a module"),
         (functools.partial(jobs.add, 1), "not defined at the top of a module"),
+        (functools.partial(asyncio.sleep, 1), "is async"),
         (random.Random().random, "not defined at the top of a module"),
         (jobs.run_async, "async"),
     ],

@@ -115,7 +115,7 @@ class Packing:
     def pack(self, function: Callable[..., R], args: tuple[object, ...]) -> Job[R]:
         """See `Cpu.prepare`."""
         if asyncio.iscoroutinefunction(function):
-            raise ConfigError("function", f"{function.__qualname__} is async; a worker process runs plain functions")
+            raise ConfigError("function", f"{function!r} is async; a worker process runs plain functions")
         try:
             name = self._place.name_of(function)
         except LookupError:

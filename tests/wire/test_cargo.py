@@ -10,7 +10,7 @@ import fractions
 import sys
 import uuid
 import zoneinfo
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import pytest
@@ -150,6 +150,25 @@ def test_values_arrive_as_what_they_were(value: object) -> None:
 )
 def test_particular_values(value: object) -> None:
     assert same(across(value), value)
+
+
+class Age(msgspec.Struct, frozen=True):
+    years: Annotated[int, msgspec.Meta(ge=0)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [Point(1, 2), Point(3, 4)],
+        [Point(True, 0.5), Point(False, 0.5)],
+        [Point("one", 1.0), Point("two", 2.0)],  # type: ignore[arg-type]  # nobody checks what a struct is made of
+        [Point(1, 1.0), Point(None, 1.0)],  # type: ignore[arg-type]  # the same
+        [Age(-1), Age(-2)],
+    ],
+    ids=repr,
+)
+def test_structs_arrive_with_what_is_in_them_and_not_with_what_is_declared(rows: list[object]) -> None:
+    assert repr(across(rows)) == repr(rows)
 
 
 def test_what_arrives_is_no_longer_the_same_object() -> None:

@@ -17,8 +17,9 @@ import enum
 import fractions
 import uuid
 import zoneinfo
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final, NamedTuple, get_type_hints
 
 import msgspec
@@ -161,7 +162,7 @@ class Cargo:
         kinds = set(map(type, items))
         if kinds <= PLAIN and not wide:
             return items
-        if len(kinds) == 1 and len(items) > 1 and not wide and _is_flat(kind := kinds.pop()):
+        if len(kinds) == 1 and len(items) > 1 and not wide and _are_flat(kind := kinds.pop(), items):
             return Ext(_ROWS, _encode((self._place(kind, where), items)))
         return [self._lower(item, where, wide) for item in items]
 
@@ -257,16 +258,23 @@ def _fields(kind: type) -> tuple[str, ...] | None:
 _FLAT: Final = (str, int, float, bool, bytes, type(None))
 
 
+def _are_flat(kind: type, items: Iterable[object]) -> bool:
+    """Whether a list of such structs can be encoded in one go: all that their fields hold is plain, and as declared."""
+    columns = _flat_columns(kind)
+    return columns is not None and all(set(map(type, map(column, items))) <= {its} for column, its in columns)
+
+
 @lru_cache(maxsize=1024)
-def _is_flat(kind: type) -> bool:
-    """Whether a list of such structs can be encoded in one go: their fields are declared, and of plain types."""
+def _flat_columns(kind: type) -> tuple[tuple[Callable[[object], object], object], ...] | None:
+    """How to get at each field of a struct, and its declared type; None when one of these is not plain."""
     if not issubclass(kind, msgspec.Struct) or not kind.__struct_config__.frozen:
-        return False
+        return None
     try:
-        hints = get_type_hints(kind)
+        hints = get_type_hints(kind, include_extras=True)
     except Exception:  # an annotation that means nothing here
-        return False
-    return all(hints.get(name) in _FLAT for name in kind.__struct_fields__)
+        return None
+    columns = tuple([(attrgetter(name), hints.get(name)) for name in kind.__struct_fields__])
+    return columns if all(its in _FLAT for _, its in columns) else None
 
 
 @lru_cache(maxsize=1024)

@@ -200,6 +200,27 @@ async def test_what_makes_no_sense_is_refused() -> None:
         send_after(ticker, TIMER_S_MAX, Note("x")).cancel()
 
 
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf"), "5", timedelta(seconds=5)])
+async def test_times_that_make_no_sense_are_refused_wherever_one_can_say_them(seconds: float) -> None:
+    class Waiting(GenServer):
+        @call
+        def wait(self) -> None:
+            self.receive_timeout(seconds)
+
+        @call
+        def ping(self) -> str:
+            return "pong"
+
+    waiting = await Waiting.start()
+    with pytest.raises(ConfigError, match="timeout_s"):
+        await waiting.wait()
+    with pytest.raises(ConfigError, match="timeout_s"):
+        waiting.with_timeout(seconds)
+    with pytest.raises(ConfigError, match="timeout_s"):
+        remote_handle(Waiting, "waiting", "b@host", cast("Transport", None)).with_timeout(seconds)
+    assert await waiting.with_timeout(None).with_timeout(1).ping() == "pong"
+
+
 @pytest.mark.virtual_time
 async def test_a_process_has_so_many_timers_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timers, "PROCESS_TIMERS_MAX", 3)

@@ -28,7 +28,7 @@ from roost.otp.scheduler import Scheduler
 from roost.otp.serving import ARM, CONTINUE
 from roost.otp.state import read_state
 from roost.otp.ties import Down, Monitor, Reason
-from roost.otp.timers import Interval, ProcessTimer
+from roost.otp.timers import Interval, ProcessTimer, check_seconds
 
 R = TypeVar("R")
 
@@ -210,7 +210,13 @@ class GenServer:
         return self._process.pid
 
     def with_timeout(self, timeout_s: float | None) -> Self:
-        """The same process, asked with another timeout in seconds; None waits for ever."""
+        """The same process, asked with another timeout in seconds; None waits for ever.
+
+        Raises:
+            ConfigError: when the timeout is negative, or longer than TIMER_S_MAX.
+        """
+        if timeout_s is not None:
+            check_seconds("timeout_s", timeout_s)
         return build(type(self), self._process, timeout_s)
 
     def is_alive(self) -> bool:
@@ -307,7 +313,11 @@ class GenServer:
         """Inside: get a `Timeout` when no message has come `timeout_s` seconds after this handler.
 
         Any message ends it, even one that waits already; a handler that wants to go on says so again.
+
+        Raises:
+            ConfigError: when the time is negative, or longer than TIMER_S_MAX.
         """
+        check_seconds("timeout_s", timeout_s)
         mail = self._process.mail
         if mail and mail[0] is ARM:
             mail[1] = (timeout_s,)  # the last word counts
@@ -347,7 +357,7 @@ class GenServer:
     def link(self, other: GenServer) -> None:
         """Inside: tie the ends of two processes together. One that has ended counts as ending with "noproc"."""
         mine, theirs = self._process, other._process
-        if mine is theirs:
+        if mine is theirs or not mine.alive:
             return
         if not theirs.alive:
             mine.tied.links[theirs] = None
@@ -370,6 +380,8 @@ class GenServer:
         if not theirs.alive:
             mine.inform(Down(other, "noproc"), bounded=False)
             return monitor
+        if not mine.alive:
+            return monitor
         theirs.tied.monitors[monitor] = mine.tied.monitoring[monitor] = None
         return monitor
 
@@ -377,6 +389,9 @@ class GenServer:
         """Inside: run `coroutine` beside the mailbox, as a part of this process.
 
         It is cancelled, and waited for, when the process ends; when it raises, the process crashes.
+
+        Raises:
+            ProcessDown: when the process was killed, and its handler has not noticed yet.
         """
         return self._process.run_activity(coroutine, name)
 

@@ -14,6 +14,7 @@ from roost.otp.handle import build, derive, private_members
 from roost.otp.isolation import ATOMS
 from roost.otp.reply import Failed
 from roost.otp.scheduler import Scheduler
+from roost.otp.timers import check_seconds
 
 if TYPE_CHECKING:
     from roost.otp.declare import Spec
@@ -98,6 +99,8 @@ def _target(handle: GenServer) -> _Target:
 
 
 def _with_timeout(self: ServerT, timeout_s: float | None) -> ServerT:
+    if timeout_s is not None:
+        check_seconds("timeout_s", timeout_s)
     return build(type(self), _target(self), timeout_s)
 
 

@@ -201,7 +201,8 @@ class Cargo:
         """What `pack` has packed.
 
         Raises:
-            msgspec.MsgspecError: when a declared class does not take what its fields hold.
+            ValueError: when these are no such bytes (`msgspec.DecodeError` is one).
+            Exception: what a declared class raises that does not take what its fields hold.
         """
         return self._decode(data)
 

@@ -183,6 +183,8 @@ async def test_a_function_that_does_not_take_the_arguments_is_refused() -> None:
         await agent.get_and_update(take)  # type: ignore[call-overload]  # the mistake that is meant
     with pytest.raises(BadFunction, match="wait cannot be called so: missing a required argument: 'item'"):
         await agent.get(wait)  # type: ignore[call-overload]  # the mistake that is meant
+    with pytest.raises(BadFunction, match=r"dict\.get cannot be called so: missing a required argument: 'key'"):
+        await agent.get(dict.get)  # type: ignore[call-overload]  # the mistake that is meant
     with pytest.raises(BadFunction, match="3 is not a function"):
         await agent.get(3)  # type: ignore[call-overload]  # the mistake that is meant
     assert await agent.get(lambda state, function: state[function], function="tea") == 1

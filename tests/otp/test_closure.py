@@ -143,3 +143,4 @@ def test_async_functions_are_known_through_partials() -> None:
     assert Closure(functools.partial(fetch, 1), (), {}).is_async
     assert not Closure(double, (), {}).is_async
     assert repr(Closure(double, (), {})) == "double"
+    assert repr(Closure(functools.partial(functools.partial(double)), (), {})) == "double"

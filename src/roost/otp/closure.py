@@ -56,7 +56,10 @@ class Closure:
         self.kwargs = kwargs and {name: isolate(value, f"{name!r} of {self!r}") for name, value in kwargs.items()}
 
     def __repr__(self) -> str:
-        return getattr(self.function, "__qualname__", repr(self.function))
+        function: object = self.function
+        while isinstance(function, functools.partial):
+            function = function.func
+        return getattr(function, "__qualname__", repr(function))
 
     def run(self, first: object) -> object:
         """Call the function with the argument that was missing.
@@ -86,7 +89,7 @@ class Closure:
         """Refuse a function that has never begun, because the arguments are not its own."""
         try:
             signature = inspect.signature(self.function, follow_wrapped=False)
-        except ValueError:  # one of those in C that do not tell
+        except (TypeError, ValueError):  # one of those in C that do not tell
             return
         try:
             signature.bind(first, *self.args, **self.kwargs)

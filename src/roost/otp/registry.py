@@ -380,7 +380,7 @@ def _owner(registry: GenServer, process: GenServer | None) -> Process:
         return _local("process", process, scheduler)
     owner = scheduler.running_process()
     if owner is None:
-        raise ConfigError("process", "no process runs here: say which one is meant")
+        raise ConfigError("process", "no process runs here: say which one is meant, with process=")
     return owner
 
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from roost.errors import ProcessDown, StartFailed
-from roost.otp import GenServer, Reason, call, cast, info
+from roost.errors import NotSendable, ProcessDown, StartFailed
+from roost.otp import Down, Exit, GenServer, Monitor, Reason, Stop, call, cast, info
 from roost.sim.loop import turns
 
 
@@ -145,3 +145,132 @@ async def test_nothing_comes_between_a_handler_and_the_end_that_it_was_told(reas
     assert await zealous.leave(reason) == "told"
     assert (await down).reason == ("killed" if reason == "kill" else reason)
     assert HEARD == []
+
+
+class Parent(GenServer):
+    """Its sync handler ends a child, whose terminate kills it."""
+
+    @call
+    async def start_child(self) -> Child:
+        return await Child.start_link(self.handle)
+
+    @call
+    def provoke(self, child: Child) -> str:
+        # The child is suspended and traps exits: its terminate runs at once, and kills this process.
+        child._process.signal(self._process, "provoked")
+        return "still alive" if self.handle.is_alive() else "dead"
+
+
+class Child(GenServer):
+    def init(self, parent: Parent) -> None:
+        self.parent = parent
+        self.trap_exits()
+
+    def terminate(self, reason: Reason) -> None:
+        self.parent.exit("kill")
+
+
+@pytest.mark.parametrize("queued", [False, True])
+@pytest.mark.virtual_time
+async def test_a_sync_handler_ends_before_the_process_that_it_is_of(queued: bool) -> None:
+    parent = await Parent.start()
+    child = await parent.start_child()
+    await child._process.suspend()
+    down = parent.down()
+    others = [asyncio.ensure_future(parent.start_child())] if queued else []
+    await turns(2)
+    assert await parent.provoke(child) == "still alive"
+    assert not child.is_alive()
+    assert (await down).reason == "killed"
+    with pytest.raises(ProcessDown, match="killed"):
+        await parent.provoke(child)
+    for other in others:
+        (await other).exit("kill")
+
+
+class Watchful(GenServer):
+    """Traps exits, and remembers whose."""
+
+    def init(self) -> None:
+        self.trap_exits()
+        self.heard: list[Exit] = []
+
+    @call
+    def join(self, other: Zealous) -> None:
+        self.link(other)
+
+    @call
+    def told(self) -> int:
+        return len(self.heard)
+
+    @info
+    def exited(self, message: Exit) -> None:
+        self.heard.append(message)
+
+
+async def test_nothing_is_told_to_whoever_was_untied_while_others_were_told() -> None:
+    plain, watchful, dying = await Watchful.start(), await Watchful.start(), await Zealous.start()
+    plain._process.tied.trapping = False
+    for one in (plain, watchful):
+        await one.join(dying)
+    told: list[str] = []
+    late = Monitor(dying._process, None, lambda down: told.append("late"))
+
+    def untie(down: Down) -> None:
+        told.append("first")
+        watchful._process.server.unlink(dying)
+        late.cancel()
+
+    for target, monitor in ((plain, Monitor(plain._process, None, untie)), (dying, late)):
+        target._process.tied.monitors[monitor] = None
+    dying.exit("bored")
+    assert not plain.is_alive()
+    assert await watchful.told() == 0
+    assert told == ["first"]
+    await watchful.stop()
+
+
+class Doomed(GenServer):
+    """Is killed in the middle of a handler, which goes on for a moment."""
+
+    def init(self) -> None:
+        self.beside: list[asyncio.Task[object]] = []
+
+    @call
+    async def go_on(self, killer: Killer, other: Killer) -> None:
+        await killer.kill(self.handle)
+        self.link(other)
+        self.monitor(other)
+        self.activity(asyncio.sleep(0))
+
+
+class Killer(GenServer):
+    @call
+    def kill(self, other: Doomed) -> None:
+        other.exit("kill")
+
+
+async def test_the_killed_tie_themselves_to_nobody_and_start_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    doomed, killer, other = await Doomed.start(), await Killer.start(), await Killer.start()
+    with pytest.raises(ProcessDown, match="killed"):
+        await doomed.go_on(killer, other)
+    await turns(3)
+    assert "crashed in the end of go_on: ProcessDown" in caplog.text
+    assert other._process.ties is None
+    await killer.stop()
+    await other.stop()
+
+
+async def test_the_last_reply_crosses_like_any_other() -> None:
+    class Leaving(GenServer):
+        def init(self, last: object) -> None:
+            self.last = last
+
+        @call
+        def leave(self) -> object:
+            raise Stop("normal", reply=self.last)
+
+    leaving = await Leaving.start(object())
+    with pytest.raises(NotSendable, match=r"reply of Leaving\.leave"):
+        await leaving.leave()
+    assert not leaving.is_alive()

@@ -203,8 +203,8 @@ def _untie(process: Process, ties: Ties, reason: Reason) -> None:
     for monitor in list(ties.monitoring):
         monitor.cancel()
     for linked in ties.links:
-        if linked.ties is not None:
-            linked.ties.links.pop(process, None)
+        if linked.ties is not None and process in linked.ties.links:  # not when it was untied just now
+            del linked.ties.links[process]
             process.scheduler.signal(linked, process, reason)
     down = Down(process.handle, reason)
     for monitor in ties.monitors:

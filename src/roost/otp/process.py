@@ -357,7 +357,14 @@ class Process:
             self.post_control(serving.NOTHING)  # what ends an inline call does not look at the modes
 
     def run_activity(self, coroutine: Coroutine[object, object, object], name: str) -> asyncio.Task[object]:
-        """Run `coroutine` beside the mailbox until it, or the process, ends; its exception crashes the process."""
+        """Run `coroutine` beside the mailbox until it, or the process, ends; its exception crashes the process.
+
+        Raises:
+            ProcessDown: when the process was killed, and its handler has not noticed yet.
+        """
+        if not self.alive:
+            coroutine.close()
+            raise self.down()
         task = self.scheduler.spawn(coroutine, self, handling=False)
         self.tied.activities[task] = name
         task.add_done_callback(self._activity_done)

@@ -29,6 +29,10 @@ class Reply:
     def __init__(self, value: object) -> None:
         self.value = value
 
+    def give(self, reply_to: ReplyTo) -> None:
+        """Hand it over."""
+        reply_to.set_result(self.value)
+
     def __await__(self) -> Generator[object, None, object]:
         return self.value
         yield  # type: ignore[unreachable]  # a generator that ends before it begins
@@ -46,6 +50,10 @@ class Failed:
 
     def __init__(self, error: Exception, turn: bool = False) -> None:
         self.error, self._turn = error, turn
+
+    def give(self, reply_to: ReplyTo) -> None:
+        """Hand it over."""
+        reply_to.set_exception(self.error)
 
     def __await__(self) -> Generator[object, None, object]:
         if self._turn:
@@ -157,11 +165,11 @@ class _Forwarded:
 class LastReply(_Forwarded):
     """The reply of a process that ends: its caller gets it instead of the news of the end."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_last",)
 
-    def __init__(self, reply_to: ReplyTo, value: object) -> None:
+    def __init__(self, reply_to: ReplyTo, last: Reply | Failed) -> None:
         super().__init__(reply_to)
-        self._value = value
+        self._last = last
 
     def set_result(self, result: object, /) -> None:
         """Hand over another reply; never asked for."""
@@ -169,7 +177,7 @@ class LastReply(_Forwarded):
 
     def set_exception(self, exception: BaseException, /) -> None:
         """The process has ended: now is the time."""
-        self._reply_to.set_result(self._value)
+        self._last.give(self._reply_to)
 
 
 class TracedReply(_Forwarded):
@@ -250,12 +258,8 @@ class Caller(Generic[R]):
         if self._reply_to is self._owing.serving:
             self._owing.deadline = None  # the rest of the handler is nobody's wait
         reply_to, self._answer = self._take(), _GIVEN
-        if reply_to is None:
-            return
-        if isinstance(answer, Reply):
-            reply_to.set_result(answer.value)
-        else:
-            reply_to.set_exception(answer.error)
+        if reply_to is not None:
+            answer.give(reply_to)
 
     def _is_being_put_off(self) -> bool:
         """Whether the handler that took this runs still."""

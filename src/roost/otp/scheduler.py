@@ -67,6 +67,8 @@ class Scheduler:
         """Whose sync handler runs, when `reductions` is -1."""
         self.monitor: MailboxMonitor | None = None
         """Who is told of mailboxes that have grown long."""
+        self._beneath: list[Process | None] = []
+        """Whose sync handlers go on when that of `running` has ended, as the end of one process may run another."""
         self._pids = 0
         self._queue: deque[Process] = deque()
         self._turn_due = False
@@ -329,11 +331,15 @@ class Scheduler:
     def running_handler(self, process: Process) -> Iterator[None]:
         """Whatever the block sends is queued, and `process` is who sends it."""
         saved = self.reductions, self.running
+        if self.reductions < 0:
+            self._beneath.append(self.running)
         self.reductions, self.running = -1, process
         try:
             yield
         finally:
             self.reductions, self.running = saved
+            if self.reductions < 0:
+                self._beneath.pop()
 
     def spend(self) -> bool:
         """Take one from the budget of inline calls. Returns whether there was none left: then a turn is due."""
@@ -344,7 +350,7 @@ class Scheduler:
 
     def is_running(self, process: Process) -> bool:
         """Whether a sync handler of `process` is running right now."""
-        return self.reductions < 0 and self.running is process
+        return self.reductions < 0 and (self.running is process or process in self._beneath)
 
     def caller(self) -> Process | None:
         """The process whose async handler is running right now: one that can wait for a reply."""

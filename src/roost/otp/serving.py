@@ -15,7 +15,7 @@ from roost.otp.isolation import ATOMS, isolate, isolate_error
 from roost.otp.mailbox import Mailbox
 from roost.otp.modes import Timeout, Tracer
 from roost.otp.outcome import NoReply, Stop
-from roost.otp.reply import Failed, LastReply, Patience, ReplyTo, TracedReply
+from roost.otp.reply import Failed, LastReply, Patience, Reply, ReplyTo, TracedReply
 
 if TYPE_CHECKING:
     from roost.otp.process import Process
@@ -270,7 +270,9 @@ def _failed(
         else:
             patience.keep(reply, process)
     if isinstance(error, Stop):
-        _stop(process, show_message(process, spec, args[1:], kwargs), reply, error)
+        report_crash(process, error.reason, show_message(process, spec, args[1:], kwargs))
+        process.serving = LastReply(reply, _last(spec, error)) if reply is not None and error.replies else reply
+        ending.close(process, error.reason, True)
         return True
     if isinstance(error, NoReply) and (reply is None or _put_off(process, reply)):
         return False
@@ -287,12 +289,12 @@ def _failed(
     return True
 
 
-def _stop(process: Process, during: str, reply: ReplyTo | None, stop: Stop) -> None:
-    """A handler wants the end: `terminate` runs, then the caller gets his reply, then everybody is told."""
-    reason = stop.reason
-    process.serving = LastReply(reply, stop.reply) if reply is not None and stop.replies else reply
-    report_crash(process, reason, during)
-    ending.close(process, reason, True)
+def _last(spec: Spec, stop: Stop) -> Reply | Failed:
+    """What the caller gets when `terminate` has run."""
+    try:
+        return Reply(isolate(stop.reply, f"reply of {spec!r}"))
+    except NotSendable as error:
+        return Failed(error)
 
 
 def _put_off(process: Process, reply: ReplyTo) -> bool:

@@ -45,10 +45,15 @@ class Monitor:
 
     def cancel(self) -> None:
         """Stop watching; harmless when the process has ended."""
+        self.deliver = _tell_nobody
         if self.target.ties is not None:
             self.target.ties.monitors.pop(self, None)
         if self.watcher is not None and self.watcher.ties is not None:
             self.watcher.ties.monitoring.pop(self, None)
+
+
+def _tell_nobody(down: Down) -> None:
+    """Where the news of a process goes that is just telling its monitors, when this one was cancelled."""
 
 
 class Ties:

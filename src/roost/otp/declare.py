@@ -52,7 +52,7 @@ _ATOMS_OR_ABSENT: Final = ATOMS | {_Absent}
 class Spec:
     """One declared message of a class: its handler and the types of what it takes and gives."""
 
-    __slots__ = ("_decode_reply", "_scope", "_signature", "function", "kind", "name", "owner")
+    __slots__ = ("_decode_reply", "_queued", "_scope", "_signature", "function", "kind", "name", "owner")
 
     def __init__(self, function: Callable[..., object], kind: int, owner: str, scope: Mapping[str, object]) -> None:
         self.function = function
@@ -60,6 +60,7 @@ class Spec:
         self.owner = owner
         self.kind = ASYNC if inspect.iscoroutinefunction(function) else kind
         self._scope = scope
+        self._queued: Spec | None = None
         self._signature: tuple[list[type], dict[str, type], type | None, object] | None = None
         self._decode_reply: Callable[[bytes | msgspec.Raw], object] | None = None
 
@@ -73,7 +74,11 @@ class Spec:
     @property
     def queued(self) -> Spec:
         """The same message in the form that also has keyword arguments."""
-        return self if self.kind == ASYNC else Spec(self.function, ASKED, self.owner, self._scope)
+        if self.kind != TOLD:
+            return self
+        if self._queued is None:
+            self._queued = Spec(self.function, ASKED, self.owner, self._scope)
+        return self._queued
 
     @property
     def returns(self) -> object:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from roost.errors import CallTimeout, ConfigError, NameTaken, ProcessDown, StartFailed
-from roost.otp import Application, Supervisor
+from roost.otp import Application, Scheduler, Supervisor, SystemMonitor
 from tests.otp.nursery import Diary, alive, pass_time, settle
 
 # In a loop that is there already
@@ -88,6 +88,45 @@ async def test_the_strategy_is_that_of_its_root() -> None:
     async with Application("shop", diary.children("a b"), strategy="rest_for_one", max_restarts=1):
         await diary.end("a")
         assert diary.take()[2:] == ["stop a: broken", "stop b: shutdown", "start a", "start b"]
+
+
+@pytest.mark.virtual_time
+async def test_the_system_monitor_is_its_first_child() -> None:
+    diary = Diary()
+    async with Application("shop", diary.children("a b")):
+        children = await Supervisor.whereis("shop").which_children()
+        assert [child.id for child in children] == ["SystemMonitor", "a", "b"]
+        assert isinstance(children[0].process, SystemMonitor)
+        async with Application("market", diary.children("c")):
+            children = await Supervisor.whereis("market").which_children()
+            assert [(child.id, child.process is None) for child in children] == [("SystemMonitor", True), ("c", False)]
+    async with Application("shop", diary.children("a"), monitored=False):
+        assert [child.id for child in await Supervisor.whereis("shop").which_children()] == ["a"]
+        assert len(alive()) == 2
+    assert alive() == []
+
+
+@pytest.mark.virtual_time
+async def test_the_worker_processes_end_after_the_tree_of_the_last_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    diary = Diary()
+    cpu = Scheduler.current().runtime.cpu
+
+    async def close() -> None:
+        diary.events.append("close")
+
+    monkeypatch.setattr(cpu, "close", close)
+    async with Application("shop", diary.children("a")):
+        async with Application("market", diary.children("b")):
+            diary.take()
+        assert diary.take() == ["stop b: shutdown"]
+    assert diary.take() == ["stop a: shutdown", "close"]
+    app = Application("shop", diary.children("a"), stop_s=3.0)
+    diary.stop_s = {"a": 100.0}
+    await app.start()
+    with pytest.raises(CallTimeout):
+        await app.stop()
+    assert diary.take() == ["start a", "stop a: shutdown", "close"]
+    await settle()
 
 
 @pytest.mark.virtual_time
@@ -259,7 +298,7 @@ async def test_a_program_that_does_not_start_says_why_in_one_line() -> None:
         assert script.lines == ["start first", "started first", "start bad", "stop first", "stopped first"]
         (line,) = script.errors
         assert line.startswith("program has not started: ")
-        assert line.endswith("its child 'bad': Part #3 did not start: OSError: no disk")
+        assert line.endswith("its child 'bad': Part #4 did not start: OSError: no disk")
 
 
 async def test_a_program_that_gives_up_says_so_in_one_line() -> None:

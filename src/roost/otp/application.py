@@ -21,6 +21,7 @@ from roost.otp.outcome import Stop
 from roost.otp.process import Process
 from roost.otp.scheduler import Scheduler
 from roost.otp.supervisor import Supervisor
+from roost.otp.system_monitor import SystemMonitor
 
 logger = logging.getLogger("roost.application")
 
@@ -36,11 +37,12 @@ class Root(Supervisor):
     async def init(  # type: ignore[override]  # the application says it all
         self, application: Application
     ) -> None:
-        """Start the children."""
+        """Start the system monitor, then the children."""
         self._application = application
         self._starting = True
+        watching = (SystemMonitor.child(),) if application.monitored else ()
         await super().init(
-            application.children,
+            (*watching, *application.children),
             strategy=application.strategy,
             max_restarts=application.max_restarts,
             within_s=application.within_s,
@@ -87,6 +89,8 @@ class Application:
         within_s: as for `Supervisor`.
         auto_shutdown: as for `Supervisor`; with it, a program ends by itself when its work is done.
         stop_s: seconds that all children together may take to stop before what is left is killed.
+        monitored: whether a `SystemMonitor` is started before the children, and ends after them. A monitor of your own
+            among the children, with other marks, takes False.
     """
 
     def __init__(
@@ -99,10 +103,12 @@ class Application:
         within_s: float = 5.0,
         auto_shutdown: AutoShutdown = "never",
         stop_s: float = APPLICATION_STOP_S,
+        monitored: bool = True,
     ) -> None:
         self.name = name
         self.children = tuple(children)
         self.stop_s = stop_s
+        self.monitored = monitored
         self.strategy: Strategy = strategy
         self.max_restarts, self.within_s = max_restarts, within_s
         self.auto_shutdown: AutoShutdown = auto_shutdown
@@ -147,17 +153,23 @@ class Application:
     async def stop(self) -> None:
         """Stop the children in reverse order. After `stop_s` seconds, kill what is left. Harmless when it has ended.
 
+        Then the worker processes of `Task.cpu` end, unless another application runs in this loop and may need them.
+
         Raises:
             CallTimeout: when something had to be killed.
         """
         root, self._root = self._root, None
         if root is None:
             return
+        scheduler = root._process.scheduler
         try:
             await root.stop("shutdown", self.stop_s)
         except CallTimeout:
             self._kill(_tree(root._process))
             raise
+        finally:
+            if not any(isinstance(process.server, Root) for process in scheduler.processes.values()):
+                await scheduler.runtime.cpu.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -199,7 +211,10 @@ class Application:
             assert self._root is not None
             self._root.down().add_done_callback(lambda _: ended.set())
             await ended.wait()
-            await (self.stop() if self._root.is_alive() else self.wait())
+            try:
+                await (self.stop() if self._root.is_alive() else self.wait())
+            finally:
+                await self.stop()
         except (CallTimeout, ProcessDown):
             return EXIT_FAILED  # the log has a line about it
         except RoostError as error:
@@ -209,7 +224,8 @@ class Application:
         except asyncio.CancelledError:
             if not self.stopping or task.uncancel():
                 raise
-            self._kill(list(Scheduler.current().processes.values()))
+            if self.complaint is None:  # else `stop` has killed them, and has told so
+                self._kill(list(Scheduler.current().processes.values()))
             return EXIT_FAILED
         finally:
             for number in STOP_SIGNALS:
@@ -229,6 +245,7 @@ class Application:
         loop.call_later(self.stop_s, task.cancel)  # a start ends before its next child, unless this one hangs
 
     def _kill(self, processes: Sequence[Process]) -> None:
+        self.complaint = f"it has not stopped within {self.stop_s:g} s"
         logger.error("%s has not stopped within %g s: what is left is killed", self.name, self.stop_s)
         for process in processes:
             process.kill()

@@ -1,8 +1,9 @@
 """A program for the tests of `Application.run`: `python -m tests.otp.app_script MANNER`.
 
-The children print when they start and stop. One of them has the name of its manner: "bad" does not start, "hung" never
-finishes its start, "slow" starts and stops slowly, "broken" crashes again and again, "done" finishes its work, "stuck"
-does not stop, "blocking" blocks the whole loop when it is to stop.
+The children print when they start and stop. One of them has the name of its manner: "bad" does not start, "threaded"
+does not either and leaves a thread behind that never ends, "hung" never finishes its start, "slow" starts and stops
+slowly, "broken" crashes again and again, "done" finishes its work, "stuck" does not stop, "blocking" blocks the whole
+loop when it is to stop.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ class Part(GenServer):
         print("start", label, flush=True)
         match label:
             case "bad":
+                raise OSError("no disk")
+            case "threaded":
+                asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
                 raise OSError("no disk")
             case "hung":
                 await asyncio.Event().wait()

@@ -301,6 +301,13 @@ async def test_a_program_that_does_not_start_says_why_in_one_line() -> None:
         assert line.endswith("its child 'bad': Part #4 did not start: OSError: no disk")
 
 
+async def test_a_thread_that_does_not_end_keeps_no_program_that_has_failed() -> None:
+    async with program("threaded") as script:
+        assert await script.end() == -signal.SIGALRM
+        assert script.lines[-2:] == ["stop first", "stopped first"]
+        assert len(script.errors) == 1
+
+
 async def test_a_program_that_gives_up_says_so_in_one_line() -> None:
     async with program("broken") as script:
         assert await script.end() == 1

@@ -185,7 +185,7 @@ class Application:
 
         To be called in the main thread, which gets the signals. SIGTERM and SIGINT stop it in order; a second one ends
         the operating system's process at once. So does the alarm clock of the system, a little later than `stop_s`,
-        when not even the event loop goes on.
+        when not even the event loop goes on; and when it has failed, and a thread of the loop does not end.
 
         Raises:
             SystemExit: with code 1, when it did not start, gave up, or had to be killed; one line in the log says why.
@@ -195,6 +195,8 @@ class Application:
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 code = runner.run(self._live())
+                if code and not self.stopping:
+                    self._set_alarm()  # threads of the loop are waited for now, however long they take
         finally:
             signal.alarm(0)
         if code:
@@ -239,10 +241,14 @@ class Application:
         for each in STOP_SIGNALS:
             loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
-        signal.alarm(math.ceil(self.stop_s) + ALARM_S)
+        self._set_alarm()
         self.stopping = True
         ended.set()
         loop.call_later(self.stop_s, task.cancel)  # a start ends before its next child, unless this one hangs
+
+    def _set_alarm(self) -> None:
+        """From now on the system ends the program when it does not do so itself."""
+        signal.alarm(math.ceil(self.stop_s) + ALARM_S)
 
     def _kill(self, processes: Sequence[Process]) -> None:
         self.complaint = f"it has not stopped within {self.stop_s:g} s"

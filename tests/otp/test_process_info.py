@@ -301,5 +301,5 @@ async def test_a_process_is_found_by_name_or_number() -> None:
         assert find_process(scheduler, "1") is two._process
         assert find_process(scheduler, "#1") is one._process
         assert find_process(scheduler, "2") is two._process
-        assert [find_process(scheduler, text) for text in ("9", "#", "", "²", "-1", "hit")] == [None] * 6
+        assert [find_process(scheduler, text) for text in ("9", "#", "", "²", "-1", "hit", "9" * 5_000)] == [None] * 7
         await end(one, two)

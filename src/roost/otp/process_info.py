@@ -31,6 +31,8 @@ Status = Literal["idle", "ready", "running", "waiting", "suspended", "ending"]
 """What a process does: nothing; it has mail and gets its turn; a handler runs at this very moment; its async handler
 waits for something; it lets its mail wait until it is resumed; it cleans up."""
 
+DIGITS_MAX: Final = 20
+"""Digits of the number of a process; Python refuses to read thousands of them."""
 _MACHINERY: Final = frozenset(("roost.otp.serving", "roost.otp.ending"))
 """Modules whose frames stand between a task and the handler that it runs."""
 
@@ -136,8 +138,9 @@ def process_info(handle: GenServer) -> ProcessInfo:
 def find_process(scheduler: Scheduler, text: str) -> Process | None:
     """The process that somebody means who writes its name, or else its number, with or without a "#" before it."""
     found = scheduler.names.get(text)
-    if found is None and text.removeprefix("#").isdecimal():
-        found = scheduler.processes.get(int(text.removeprefix("#")))
+    digits = text.removeprefix("#")
+    if found is None and digits.isdecimal() and len(digits) <= DIGITS_MAX:
+        found = scheduler.processes.get(int(digits))
     return found
 
 

@@ -539,3 +539,9 @@ async def test_a_subclass_is_a_tree_of_its_own() -> None:
     assert await Shop.whereis("shop").count_children() == ChildCounts(2, 2, 0, 2)
     assert (await supervisor.which_children())[0].kind == "supervisor"
     await supervisor.stop()
+
+
+async def test_a_class_is_no_plan() -> None:
+    with pytest.raises(StartFailed, match=r"is no plan for a child: give `Worker\.child") as failed:
+        await Supervisor.start_link([Worker])
+    assert isinstance(failed.value.__cause__, ConfigError)

@@ -164,8 +164,10 @@ class Keeper(GenServer):
         """See whether this supervisor may have such a child.
 
         Raises:
-            ConfigError: when it is significant and this supervisor never shuts down by itself.
+            ConfigError: when it is no plan, or significant and this supervisor never shuts down by itself.
         """
+        if not isinstance(child, Child):
+            raise ConfigError("children", f"{child!r} is no plan for a child: give `Worker.child(...)`")
         if child.significant and self._plan.auto_shutdown == "never":
             raise ConfigError("significant", f"auto_shutdown is 'never', so {child.id!r} cannot be")
 

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from roost.errors import FlowFailed, Refusal
-from roost.jobs import Flow
+from roost.jobs import Flow, Window
 from roost.jobs.flow_line import Line, Meter, SlowLine, Step
 from roost.limits import FLOW_SKIPS_LOGGED
 from roost.otp import Scheduler
@@ -194,6 +194,9 @@ async def test_a_function_that_raises_stop_iteration_has_failed_wherever_the_ele
     skipped: list[FlowFailed] = []
     assert len(await flow.on_error("skip", skipped.append).collect()) == 99
     assert [failed.element for failed in skipped] == [str(number)]
+    counts = Flow.from_iterable(range(100), batch=size).count_by(partial(ends_at, number), window=Window.count(200))
+    assert len(await counts.on_error("skip", skipped.append).collect()) == 99
+    assert len(skipped) == 2
 
 
 async def more(number: int) -> int:

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 from typing import cast as typed
 
 from roost.core.window import WHOLE, Fire, FireKind, Fold, Panes, Window, WindowEffect
-from roost.jobs.flow_line import Meter, failure, name_of
+from roost.jobs.flow_line import End, Meter, failure, name_of
 from roost.otp.isolation import hand_over
 
 _log = logging.getLogger("roost.flow")
@@ -137,7 +138,12 @@ class Counting:
     def fold(self, sum: object, stream: Iterable[object]) -> object:
         """Count all elements, in C."""
         counts = typed("Counter[object]", sum)
-        counts.update(stream if self.key is None else map(self.key, stream))
+        if self.key is None:
+            counts.update(stream)
+        else:
+            end = End()
+            counts.update(map(self.key, chain(stream, end)))
+            end.check()
         return counts
 
     def combine(self, sum: object, part: object) -> object:

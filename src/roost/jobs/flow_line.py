@@ -124,7 +124,7 @@ class Line:
         return made + take(items[LOOKED_AT:]) if len(items) > LOOKED_AT else made
 
     def _take(self, items: list[object]) -> list[object]:
-        source, end = iter(items), _End()
+        source, end = iter(items), End()
         try:
             stream = self._stream(chain(source, end))
             made = list(stream) if self.sink is None else self.sink.take(stream)
@@ -147,7 +147,7 @@ class Line:
     def _take_carefully(self, items: list[object]) -> list[object]:
         """The same, one element after the other, for a flow that goes on after a failure."""
         made: list[object] = []
-        source, end = iter(items), _End()
+        source, end = iter(items), End()
         while True:
             try:
                 for item in self._stream(chain(source, end)):
@@ -166,7 +166,7 @@ class Line:
         return failure(error, element, steps)
 
 
-class _End:
+class End:
     """What comes after the last element. A function that raises StopIteration ends its stream before."""
 
     __slots__ = ("_is_reached",)

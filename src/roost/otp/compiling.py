@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from roost.errors import ConfigError
 from roost.otp.declare import TOLD, Call, Cast, Info, Spec, local_names
-from roost.otp.handle import handle_class
+from roost.otp.handle import FACE, handle_class
 from roost.otp.mailbox import check_bound
 from roost.otp.matching import HANDLERS, Accepted, guarded
 
@@ -22,7 +22,8 @@ def compile_class(cls: type[GenServer]) -> None:
     """Replace the declarations of a class by plain functions, and list them in its tables.
 
     Raises:
-        ConfigError: when it has an `__init__`, or what it says of its mailbox makes no sense.
+        ConfigError: when it has an `__init__`, declares what every handle has already, or says of its mailbox what
+            makes no sense.
     """
     if "__init__" in vars(cls):
         raise ConfigError("__init__", f"nobody would call that of {cls.__name__}: set up its state in `init`")
@@ -36,6 +37,8 @@ def compile_class(cls: type[GenServer]) -> None:
             spec, method = member.compile(cls.__name__)
             declared = (type(member), spec)
             setattr(cls, name, method)
+        if isinstance(declared, tuple) and name in FACE:
+            raise ConfigError(name, f"every handle has this already: {cls.__name__} must call its message otherwise")
         if isinstance(declared, tuple):
             table = {Call: calls, Cast: casts}.get(declared[0])
             if table is not None:

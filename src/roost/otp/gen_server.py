@@ -82,6 +82,9 @@ class GenServer:
     # Any: each class has its own arguments, and only `*args: Any` lets an override take others.
     def init(self, *args: Any, **kwargs: Any) -> Awaitable[None] | None:
         """Set up the state. Runs before anything else; `start` waits for it. May be `async def`."""
+        if args or kwargs:
+            raise TypeError(f"{type(self).__name__} has no `init` that could take arguments")
+        return None
 
     def terminate(self, reason: Reason) -> Awaitable[None] | None:
         """Clean up. May be `async def`.

@@ -13,7 +13,7 @@ import enum
 import fractions
 import uuid
 import zoneinfo
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -141,8 +141,13 @@ def _pass(value: object, crossing: _Crossing) -> object:
 
 def _refuse(value: object, crossing: _Crossing) -> object:
     if crossing.strict:
-        raise NotSendable(type(value).__name__, "on its way")
+        raise NotSendable(_name(value), "on its way")
     return value
+
+
+def _name(value: object) -> str:
+    kind = type(value).__name__
+    return f"{kind} that nobody has awaited" if isinstance(value, Awaitable) else kind
 
 
 def _copy_list(value: object, crossing: _Crossing) -> object:
@@ -211,7 +216,7 @@ def _keep_dataclass(value: object, crossing: _Crossing) -> object:
 
 def _keep_bare_tuple(value: object, crossing: _Crossing) -> object:
     if crossing.strict and vars(value):
-        raise NotSendable(type(value).__name__, "on its way")
+        raise NotSendable(_name(value), "on its way")
     return _keep_tuple(value, crossing)
 
 

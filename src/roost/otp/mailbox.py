@@ -54,8 +54,8 @@ def check_bound(owner: str, messages_max: int, overflow: str) -> None:
     Raises:
         ConfigError: when the bound is below 1, or the policy is another word.
     """
-    if messages_max < 1:
-        raise ConfigError("mailbox_messages_max", f"{messages_max} in {owner}: a mailbox must hold at least 1 message")
+    if type(messages_max) is not int or messages_max < 1:
+        raise ConfigError("mailbox_messages_max", f"{messages_max!r} in {owner}: it must be a number, at least 1")
     if overflow not in _OVERFLOWS:
         raise ConfigError("overflow", f"{overflow!r} in {owner} is not one of {', '.join(_OVERFLOWS)}")
 

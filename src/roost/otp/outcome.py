@@ -5,7 +5,7 @@ A reply has a type, and these are no replies; raised, they leave that type alone
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from roost.otp.ties import Reason
@@ -16,6 +16,9 @@ class Ignore(Exception):
 
     Whoever starts it gets `StartIgnored`. A supervisor goes on without the child and keeps its plan.
     """
+
+    def __str__(self) -> str:
+        return "Ignore is for init: a process that runs ends with Stop"
 
 
 class Stop(Exception):
@@ -43,6 +46,5 @@ class Stop(Exception):
 class NoReply(Exception):
     """Raised in a call: the reply comes later, through the `Caller` that `self.caller()` gave."""
 
-
-NOT_ERRORS: Final = (Ignore, Stop, NoReply)
-"""What a handler may raise without having failed."""
+    def __str__(self) -> str:
+        return "NoReply without self.caller() before: nobody could ever reply"

@@ -14,7 +14,7 @@ from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 from typing import cast as typed
 
-from roost.errors import NameTaken, NoSuchProcess, Overloaded, StartFailed, StartIgnored, TooLarge
+from roost.errors import ConfigError, NameTaken, NoSuchProcess, Overloaded, StartFailed, StartIgnored, TooLarge
 from roost.limits import NAME_BYTES_MAX, REDUCTIONS_PER_TURN
 from roost.otp.crash import explain
 from roost.otp.declare import ASKED, Spec
@@ -200,6 +200,8 @@ class Scheduler:
 
     def _register(self, name: Name, process: Process) -> None:
         if not isinstance(name, str):
+            if not hasattr(name, "register"):
+                raise ConfigError("name", f"{name!r} is neither text nor a place in a registry")
             name.register(process.handle)
             return
         if len(name.encode()) > NAME_BYTES_MAX:

@@ -188,6 +188,15 @@ async def test_a_sync_handler_ends_before_the_process_that_it_is_of(queued: bool
         (await other).exit("kill")
 
 
+@pytest.mark.parametrize("second", ["shutdown", "kill"])
+async def test_the_first_of_two_signals_counts(second: str) -> None:
+    zealous = await Zealous.start()
+    down = zealous.down()
+    assert await zealous.leave("bored") == "told"
+    zealous.exit(second)
+    assert (await down).reason == "bored"
+
+
 class Watchful(GenServer):
     """Traps exits, and remembers whose."""
 

@@ -140,7 +140,8 @@ async def test_a_mailbox_full_of_orders_takes_one_message_and_lets_go_of_none() 
     await tiny.stop()
 
 
-async def test_what_a_process_continues_with_is_never_dropped() -> None:
+@pytest.mark.parametrize("traced", [False, True])
+async def test_what_a_process_continues_with_is_never_dropped(traced: bool) -> None:
     class Loader(Oldest):
         mailbox_messages_max = 1
 
@@ -154,6 +155,8 @@ async def test_what_a_process_continues_with_is_never_dropped() -> None:
             self.taken.append(-message.by)
 
     loader = await Loader.start()
+    if traced:
+        loader._process.trace(lambda what, spec, value: None)
     for number in range(6):  # in every turn until it has begun
         loader.take(number)
         loader.take(number)

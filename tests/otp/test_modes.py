@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 import pytest
 
-from roost.errors import CallCycle, ProcessDown
+from roost.errors import CallCycle, CallTimeout, ProcessDown
 from roost.otp import GenServer, Scheduler, Timeout, call, cast, info, send
 from roost.otp.declare import Spec
 from roost.otp.ending import ORDER
@@ -321,3 +322,69 @@ async def test_a_message_ends_the_timeout_of_a_suspended_process_too(message: bo
 def future() -> asyncio.Future[object]:
     """Who waits for an order."""
     return asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.virtual_time
+async def test_no_order_waits_behind_a_suspension() -> None:
+    patient = await Patient.start()
+    process = patient._process
+    blocked = asyncio.ensure_future(patient.block())
+    await pass_time(0.0)
+    orders = [asyncio.ensure_future(process.suspend()) for _ in range(2)]
+    patient.note("waits")
+    looking = asyncio.ensure_future(future_of(process.order(lambda seen: seen.pid)))
+    await pass_time(0.0)
+    gate(patient).set()
+    await asyncio.gather(blocked, *orders)
+    assert await looking == patient.pid
+    process.resume()
+    await pass_time(0.0)
+    assert events(patient) == ["waits"], "and the second suspension was over with the first"
+    await process.suspend()
+    process.resume()
+    blocked = asyncio.ensure_future(patient.block())
+    await pass_time(0.0)
+    suspending = asyncio.ensure_future(process.suspend())
+    stopping = asyncio.ensure_future(patient.stop())
+    patient.note("never heard")
+    gate(patient).set()
+    await asyncio.gather(blocked, suspending, stopping)
+
+
+@pytest.mark.virtual_time
+async def test_a_call_that_nobody_waits_for_any_more_ends_no_timeout() -> None:
+    patient = await Patient.start(2.0)
+    await pass_time(1.0)
+    given_up = asyncio.ensure_future(patient.wait_async(9.0))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await pass_time(9.0)
+    assert events(patient) == ["timeout 2"]
+    await patient.wait(2.0)
+    await pass_time(1.0)
+    await patient._process.suspend()
+    with pytest.raises(CallTimeout):
+        await patient.with_timeout(3.0).wait()
+    patient._process.resume()
+    await pass_time(9.0)
+    assert events(patient)[1:] == ["timeout 14"]
+    await patient.stop()
+
+
+async def test_ending_a_trace_that_never_began_changes_nothing() -> None:
+    patient = await Patient.start()
+    patient._process.trace(None)
+    assert patient._process.open
+    await patient.stop()
+
+
+async def future_of(awaitable: Awaitable[object]) -> object:
+    """An awaitable as a coroutine."""
+    return await awaitable
+
+
+def gate(patient: Patient) -> asyncio.Event:
+    """What `block` waits for."""
+    server = patient._process.server
+    assert isinstance(server, Patient)
+    return server.gate

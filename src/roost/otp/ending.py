@@ -68,14 +68,14 @@ def kill(process: Process) -> None:
         process.post_control(LEAVE, "killed", False, first=True)
     elif process.alive:
         task = process.task
-        finish(process, "killed")
+        finish(process, _sentence(process) or "killed")
         if task is not None:
             task.cancel()
 
 
 def leave(process: Process, reason: Reason, terminating: bool) -> None:
-    """End as soon as what runs has been stopped."""
-    if process.leaving is not None:
+    """End as soon as what runs has been stopped. The first signal counts."""
+    if process.leaving is not None or _sentence(process) is not None:
         return
     if process.scheduler.is_running(process):
         process.post_control(LEAVE, reason, terminating, first=True)
@@ -86,6 +86,15 @@ def leave(process: Process, reason: Reason, terminating: bool) -> None:
         process.task.cancel()
     else:
         close(process, reason, terminating)
+
+
+def _sentence(process: Process) -> Reason | None:
+    """The reason of a signal that has come while a sync handler ran: nothing comes before that end."""
+    mail = process.mail
+    if not mail or mail[0] is not LEAVE:
+        return None
+    reason: Reason = mail[1][0]
+    return reason
 
 
 def _stopped(process: Process, task: asyncio.Task[None]) -> None:

@@ -25,7 +25,7 @@ class Timeout(msgspec.Struct, frozen=True):
 class Modes:
     """Made when the first of these is needed, as most processes never do."""
 
-    __slots__ = ("asleep", "callers", "deferring", "dropped", "suspended", "timeout", "tracer")
+    __slots__ = ("asleep", "callers", "deferring", "dropped", "overdue", "suspended", "timeout", "tracer")
 
     def __init__(self) -> None:
         self.asleep = False
@@ -33,6 +33,8 @@ class Modes:
         self.suspended = False
         self.tracer: Tracer | None = None
         self.timeout: Timer | None = None
+        self.overdue = False
+        """The receive timeout is over, but something waits; perhaps nobody will have to handle that any more."""
         # Any: who owes a reply does not ask of what type it is
         self.deferring: Caller[Any] | None = None
         """What `self.caller()` gave to the handler that runs."""
@@ -51,3 +53,4 @@ class Modes:
         if self.timeout is not None:
             self.timeout.cancel()
             self.timeout = None
+            self.overdue = False

@@ -146,6 +146,8 @@ class Process:
             self.open = True
         else:
             self.modes.asleep = True
+            if self.modes.overdue:
+                serving.time_out(self, self.modes)
 
     def tell(self, spec: Spec, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """Queue a cast or an info. To the dead it is lost.
@@ -349,7 +351,7 @@ class Process:
         """
         modes = self.moded
         modes.tracer = tracer
-        if self.open:
+        if self.open and modes.closed:
             self.open, modes.asleep = False, True
         elif modes.asleep and not modes.closed:
             modes.asleep, self.open = False, True

@@ -13,13 +13,15 @@ from roost.otp.crash import explain, report_crash, report_lost, show_message
 from roost.otp.declare import ASKED, ASYNC, CONTROL, TOLD, Spec
 from roost.otp.isolation import ATOMS, isolate, isolate_error
 from roost.otp.mailbox import Mailbox
-from roost.otp.modes import Timeout, Tracer
+from roost.otp.modes import Modes, Timeout, Tracer
 from roost.otp.outcome import NoReply, Stop
 from roost.otp.reply import Failed, LastReply, Patience, Reply, ReplyTo, TracedReply
 
 if TYPE_CHECKING:
     from roost.otp.process import Process
 
+AT_ONCE: Final = (ending.ORDER, ending.STOP, ending.LEAVE)
+"""What a suspended process obeys; the other orders are about its ordinary mail."""
 SERVED_PER_TURN: Final = 100
 """Async handlers of one process that may follow each other without a turn of the loop between them."""
 
@@ -32,11 +34,8 @@ def drain(process: Process, budget: int) -> int:
     mail = process.mail
     assert mail is not None
     modes = process.modes
-    if modes is not None:
-        if modes.timeout is not None and _has_message(mail):
-            modes.disarm()
-        if modes.tracer is not None:
-            return _drain_traced(process, modes.tracer, budget)
+    if modes is not None and (modes.timeout is not None or modes.tracer is not None):
+        return _drain_one(process, modes, budget)
     take = mail.popleft
     while mail:
         if budget <= 0:
@@ -59,15 +58,24 @@ def drain(process: Process, budget: int) -> int:
     return budget
 
 
-def _drain_traced(process: Process, tracer: Tracer, budget: int) -> int:
-    """The same for a process that is traced: one message in a turn, told before and after."""
+def _drain_one(process: Process, modes: Modes, budget: int) -> int:
+    """The same for a process that waits with a timeout, or is traced: one message in a turn, told before and after."""
     mail = process.mail
     assert mail is not None
     spec, content = mail.popleft(), mail.popleft()
-    if spec.kind != CONTROL:
-        args, kwargs = (content, {}) if spec.kind == TOLD else content[:2]
+    tracer = modes.tracer
+    if _is_given_up(spec, content):
+        spec, content = NOTHING, ()
+    elif spec.kind in (TOLD, ASKED):
+        modes.disarm()  # an async handler does when it begins
+    if spec.kind == TOLD:
+        content = (content, {}, None, None)
+    if spec.kind != CONTROL and tracer is not None:
+        args, kwargs, *_ = content
         tracer("in", spec, (args[1:], kwargs))
-        content = (args, {}, None, None) if spec.kind == TOLD else _traced(spec, tracer, *content)
+        # What must not be dropped waits once more in the mailbox, when its handler is async: until the task begins.
+        keep = type(content)
+        content = keep(_traced(spec, tracer, *content))
     if _answer(process, spec, *content) if spec.kind in (TOLD, ASKED) else _begin(process, spec, content):
         return budget - 1
     if mail:
@@ -122,11 +130,26 @@ def _begin(process: Process, spec: Spec, content: tuple[Any, ...]) -> bool:
     """Obey an order, or begin an async handler. Returns True when the drain is over."""
     if spec.kind == CONTROL:
         spec.function(process, *content)
-        return not process.alive or process.task is not None or process.suspended
+        if process.suspended:
+            _obey_waiting(process)
+        return not process.alive or process.task is not None or process.suspended or spec is ARM
     assert process.mail is not None
     process.mail.extendleft((content, spec))
     process.task = process.scheduler.spawn(_serve(process), process, handling=True)
     return True
+
+
+def _obey_waiting(process: Process) -> None:
+    """The process is suspended now: its ordinary mail waits, and no order behind that does."""
+    mail = process.mail
+    while mail and process.alive and process.leaving is None:
+        at = next((at for at, spec in enumerate(islice(mail, 0, None, 2)) if spec in AT_ONCE), None)
+        if at is None:
+            return
+        spec, content = mail[2 * at], mail[2 * at + 1]
+        del mail[2 * at]
+        del mail[2 * at]
+        spec.function(process, *content)
 
 
 async def _serve(process: Process) -> None:
@@ -167,6 +190,8 @@ async def _handle(
             return
         process.deadline = None if patience is None else patience.until(reply)
     process.serving = reply
+    if process.modes is not None:
+        process.modes.disarm()
     try:
         outcome = spec.function(*args, **kwargs)
         assert isinstance(outcome, Coroutine)
@@ -324,20 +349,41 @@ def _go_on(process: Process, message: object) -> None:
 def _arm(process: Process, timeout_s: float) -> None:
     modes = process.moded
     modes.disarm()
-    if _has_message(process.mail):
-        return
 
     def fire() -> None:
-        modes.timeout = None
-        if not _has_message(process.mail):  # one that a suspended process has not come to yet
-            process.inform(Timeout(), bounded=False)
+        modes.overdue = True
+        if not _has_message(process.mail):
+            time_out(process, modes)
 
     modes.timeout = process.scheduler.runtime.clock.call_later(timeout_s, fire)
+    if process.mail:
+        process.scheduler.ready(process)
+    else:
+        process.rest()
+
+
+def time_out(process: Process, modes: Modes) -> None:
+    """No message has come in time."""
+    modes.disarm()
+    process.inform(Timeout(), bounded=False)
 
 
 def _has_message(mail: Mailbox | None) -> bool:
-    """Whether something waits that ends a receive timeout: anything but an order to look into the process."""
-    return mail is not None and any(spec is not ending.ORDER for spec in islice(mail, 0, None, 2))
+    """Whether something waits that ends a receive timeout: not an order to look into the process."""
+    if mail is None:
+        return False
+    entries = zip(islice(mail, 0, None, 2), islice(mail, 1, None, 2), strict=True)
+    return any(spec is not ending.ORDER and not _is_given_up(spec, content) for spec, content in entries)
+
+
+# Any: what belongs to a Spec depends on its kind; see roost.otp.declare
+def _is_given_up(spec: Spec, content: tuple[Any, ...]) -> bool:
+    """Whether nobody waits for a call any more: no handler will see it, so it is no message."""
+    if spec.kind not in (ASKED, ASYNC) or content[2] is None or not content[2].done():
+        return False
+    if content[3] is not None:
+        content[3].forget(content[2])
+    return True
 
 
 def _do_nothing(process: Process) -> None:

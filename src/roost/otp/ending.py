@@ -174,7 +174,7 @@ def finish(process: Process, reason: Reason) -> None:
     if not process.alive:
         return
     process.alive = process.open = False
-    process.reason = reason
+    process.reason, process.task = reason, None
     process.scheduler.forget(process)
     mail, process.mail = process.mail, CLOSED
     # Any: what belongs to a Spec depends on its kind; see roost.otp.declare

@@ -255,7 +255,7 @@ def failed_inline(
             return Failed(down)
         raise error
     finally:
-        scheduler.reductions = left
+        scheduler.reductions, scheduler.running = left, None  # the dead are not kept until somebody else runs
 
 
 def end_inline(

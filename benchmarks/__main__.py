@@ -28,15 +28,22 @@ NAMES = (
     "task_start",
     "isolation",
     "timers",
+    "claim",
     "flow_words",
     "node_call",
+    "rpc_call",
     "kv_put",
     "kv_get",
+    "handoff",
+    "ring_512",
+    "hundred_nodes",
+    "kv_get_slow_replica",
     "http_kv",
     "broadcast",
     "idle_channel",
     "import_roost",
     "node_start",
+    "node_death",
 )
 LIMIT_S = 120.0
 """How long one benchmark may take before it is ended."""

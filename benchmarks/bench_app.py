@@ -6,6 +6,7 @@ Run by `python -m roost.ops.node benchmarks.bench_app:app`, as `roost run` does.
 from __future__ import annotations
 
 from benchmarks.local_call import Counter
+from roost.cluster.exports import exported
 from roost.live.channel import Channel, Payload, event
 from roost.web.app import Roost
 from roost.web.socket import Socket
@@ -13,6 +14,12 @@ from roost.web.socket import Socket
 TOPIC = "bench:room"
 EVENT = "new_msg"
 COUNTER = "counter"
+
+
+@exported(name="double")
+def double(number: int) -> int:
+    """What the benchmark of calls of functions calls."""
+    return 2 * number
 
 
 class EchoChannel(Channel, topic="bench:*"):

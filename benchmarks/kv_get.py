@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.line import Bound, Line
 from benchmarks.rounds import Plan
-from benchmarks.store import bench, measure
+from benchmarks.store import bench, fill, measure
 
 ELSEWHERE = "measured elsewhere, on two cores, 50 callers: riak_core (Erlang) 23.4 k/s, p99 5.1 ms; 1 caller p50 116 us"
 
@@ -12,7 +12,7 @@ ELSEWHERE = "measured elsewhere, on two cores, 50 callers: riak_core (Erlang) 23
 async def run(plan: Plan) -> list[Line]:
     """Measure."""
     async with bench() as store:
-        await store.fill()
+        await fill()
         loads = (
             (100, "kv_get", [Bound("ours", ">=", 35_000), Bound("p99_us", "<=", 5_000)]),
             (1, "kv_get_1", [Bound("p50_us", "<=", 150)]),

@@ -41,17 +41,18 @@ class Bench:
         if found is None or found.value != VALUE:
             raise Failed(f"a value was lost: {found}")
 
-    async def fill(self) -> None:
-        """Write the keys that will be read, on all nodes."""
-        numbers = iter(range(KEYS))
 
-        async def writer() -> None:
-            for number in numbers:
-                await store.put(f"read-{number}", VALUE, n=NODES, w=NODES)
+async def fill() -> None:
+    """Write the keys that will be read, on all nodes."""
+    numbers = iter(range(KEYS))
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(50):
-                group.create_task(writer())
+    async def writer() -> None:
+        for number in numbers:
+            await store.put(f"read-{number}", VALUE, n=NODES, w=NODES)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(50):
+            group.create_task(writer())
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roost.config import Address, Config, Seed
+from roost.config import Address, Config, Seed, Tls
 from roost.errors import ConfigError
 
 
@@ -20,6 +20,12 @@ def test_the_environment_carries_a_config_unchanged() -> None:
         cookie=b"secret",
         ring_size=32,
         web=Address("127.0.0.1", 4000),
+        advertise=Address("a.example.org", 4200),
+        join=(Address("::1", 4103), Address("x.example.org", 1)),
+        discovery="dns:roost.example.org:4100",
+        policy="auto",
+        zone="rack-1",
+        tls=Tls("a.pem", "a.key", "ca.pem"),
         data="/var/lib/roost",
     )
     assert Config.from_env(config.to_env()) == config
@@ -29,6 +35,22 @@ def test_an_empty_environment_is_a_node_that_is_alone() -> None:
     config = Config.from_env({})
     assert config.members == ("roost@127.0.0.1",)
     assert config.listen is None
+
+
+def test_a_node_that_is_none_of_its_seeds_joins_them() -> None:
+    config = Config.from_env(
+        {
+            "ROOST_NAME": "c@h",
+            "ROOST_LISTEN": "0.0.0.0:3",
+            "ROOST_ADVERTISE": "h:3",
+            "ROOST_COOKIE": "x",
+            "ROOST_SEEDS": "a@h=h:1,b@h=h:2",
+            "ROOST_JOIN": "h:9",
+        }
+    )
+    assert config.members == ("c@h",)
+    assert config.contacts == (Address("h", 9), Address("h", 1), Address("h", 2))
+    assert config.reachable == Address("h", 3)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +63,16 @@ def test_an_empty_environment_is_a_node_that_is_alone() -> None:
         ({"ROOST_LISTEN": "nowhere"}, "ROOST_LISTEN"),
         ({"ROOST_LISTEN": "127.0.0.1:70000", "ROOST_COOKIE": "x"}, "ROOST_LISTEN"),
         ({"ROOST_LISTEN": "127.0.0.1:4100"}, "cookie"),
-        ({"ROOST_SEEDS": "b@h=127.0.0.1:1"}, "not among"),
+        ({"ROOST_SEEDS": "b@h=127.0.0.1:1"}, "listen"),
+        ({"ROOST_JOIN": "h:1"}, "listen"),
+        ({"ROOST_JOIN": "h"}, "ROOST_JOIN"),
+        ({"ROOST_DISCOVERY": "dns:h:1"}, "listen"),
+        ({"ROOST_ADVERTISE": "h:1"}, "advertise"),
+        ({"ROOST_LISTEN": "0.0.0.0:4100", "ROOST_COOKIE": "x"}, "advertise"),
+        ({"ROOST_LISTEN": "[::]:4100", "ROOST_COOKIE": "x"}, "advertise"),
+        ({"ROOST_POLICY": "perhaps"}, "ROOST_POLICY"),
+        ({"ROOST_ZONE": "a b"}, "zone"),
+        ({"ROOST_TLS_CERT": "a.pem"}, "ROOST_TLS_KEY"),
         ({"ROOST_SEEDS": "roost@127.0.0.1=h:1,roost@127.0.0.1=h:2"}, "twice"),
         ({"ROOST_SEEDS": "roost@127.0.0.1=h:1,b@h=h:2"}, "listen"),
         ({"ROOST_SEEDS": "roost@127.0.0.1"}, "ROOST_SEEDS"),

@@ -8,7 +8,7 @@ import roost
 def test_a_star_import_gives_every_public_name() -> None:
     found: dict[str, object] = {}
     exec("from roost import *", found)
-    public = {"GenServer", "Supervisor", "Task", "Flow", "Roost", "Channel", "call", "cast", "info"}
+    public = {"GenServer", "Supervisor", "Task", "Flow", "Roost", "Channel", "call", "cast", "info", "rpc", "pg"}
     assert public <= found.keys()
     assert public <= set(dir(roost))
 

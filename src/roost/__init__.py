@@ -9,6 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from roost.cluster import global_name as global_name
+    from roost.cluster import pg as pg
+    from roost.cluster import rpc as rpc
+    from roost.cluster.exports import exported as exported
+    from roost.cluster.name_service import Lease as Lease
+    from roost.cluster.name_service import NameLost as NameLost
+    from roost.cluster.node_monitor import NodeIsDown as NodeIsDown
+    from roost.cluster.node_monitor import NodeIsUp as NodeIsUp
+    from roost.cluster.node_monitor import monitor_nodes as monitor_nodes
+    from roost.cluster.process_group import GroupChanged as GroupChanged
     from roost.jobs import Flow as Flow
     from roost.jobs import Window as Window
     from roost.live.channel import Channel as Channel
@@ -84,11 +94,16 @@ _HOME: Final = {
     "Flow": "roost.jobs",
     "FromIterable": "roost.otp",
     "GenServer": "roost.otp",
+    "GroupChanged": "roost.cluster.process_group",
     "Ignore": "roost.otp",
+    "Lease": "roost.cluster.name_service",
     "LongMailbox": "roost.otp",
     "LongSchedule": "roost.otp",
+    "NameLost": "roost.cluster.name_service",
     "NamedTimeout": "roost.otp",
     "NoReply": "roost.otp",
+    "NodeIsDown": "roost.cluster.node_monitor",
+    "NodeIsUp": "roost.cluster.node_monitor",
     "Ok": "roost.otp",
     "PartitionSupervisor": "roost.otp",
     "Postpone": "roost.otp",
@@ -113,7 +128,9 @@ _HOME: Final = {
     "call": "roost.otp",
     "cast": "roost.otp",
     "event": "roost.live.channel",
+    "exported": "roost.cluster.exports",
     "info": "roost.otp",
+    "monitor_nodes": "roost.cluster.node_monitor",
     "process_info": "roost.otp.process_info",
     "process_tree": "roost.otp.process_info",
     "send": "roost.otp",
@@ -122,18 +139,29 @@ _HOME: Final = {
 }
 """Where each public name lives."""
 
+_MODULES: Final = {
+    "global_name": "roost.cluster.global_name",
+    "pg": "roost.cluster.pg",
+    "rpc": "roost.cluster.rpc",
+}
+"""The public names that are modules."""
+
 if not TYPE_CHECKING:  # a type checker knows them from the imports above
-    __all__ = tuple(_HOME)
+    __all__ = (*_HOME, *_MODULES)
 
 
 def __getattr__(name: str) -> object:
     home = _HOME.get(name)
-    if home is None:
+    value: object
+    if home is not None:
+        value = getattr(import_module(home), name)
+    elif name in _MODULES:
+        value = import_module(_MODULES[name])
+    else:
         raise AttributeError(f"module 'roost' has no attribute {name!r}")
-    value: object = getattr(import_module(home), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME} - {"Final", "TYPE_CHECKING", "annotations", "import_module"})
+    return sorted({*globals(), *_HOME, *_MODULES} - {"Final", "TYPE_CHECKING", "annotations", "import_module"})

@@ -113,6 +113,8 @@ HANDSHAKES_MAX: Final = 256
 """Connections to one node that have not finished their handshake; further ones are dropped."""
 CONSOLES_MAX: Final = 16
 """Consoles connected to one node."""
+GUESTS_MAX: Final = 32
+"""Nodes that are no members and ask one node at a time."""
 EXPIRE_S: Final = 0.05
 """How often requests whose time is up are ended: the grain of every timeout between nodes."""
 BATCH_MESSAGES_MAX: Final = 32
@@ -126,14 +128,54 @@ LINK_BUFFER_BYTES_MAX: Final = 8 * 1024 * 1024
 """Bytes that wait for one peer; beyond it, senders get Overloaded."""
 LINK_REQUESTS_MAX: Final = 65_536
 """Requests in flight to one peer; beyond it, callers get Overloaded."""
+LINK_BULK_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bodies of bulk requests that wait for one peer; beyond it, callers get Overloaded."""
+LINK_HIGH_BYTES: Final = 256 * 1024
+"""Bytes that wait in the transport of a link; beyond it, bulk stops, and who asks `writable` waits."""
+BULK_TURN_BYTES: Final = 1024 * 1024
+"""Bulk that one link sends before everything else gets its turn."""
 HEARTBEAT_S: Final = 0.25
 """A link that was idle this long sends a heartbeat."""
 HEARTBEATS_MISSED_MAX: Final = 4
 """Silent heartbeats after which the peer is down."""
+WATCHERS_PER_SIDE: Final = 4
+"""Nodes on either side that a node of a large cluster lets hear its heart all the time; in a small one, all do."""
+DOUBT_BEATS: Final = 3
+"""Silent heartbeats after which a peer is asked whether it is there."""
+DOUBT_TOLD_TURNS: Final = 2
+"""Turns of EXPIRE_S without an answer after which the other nodes are told to ask, too."""
+DOUBT_TURNS: Final = 10
+"""Turns of EXPIRE_S without an answer after which a peer is down."""
+ALARM_TURNS: Final = 20
+"""Turns of EXPIRE_S between two times that all peers are asked because several do not answer."""
+PROBE_BEATS: Final = 2
+"""Heartbeats from one peer that is no neighbour being asked whether it is there, to the next one."""
+PROBE_BEATS_MIN: Final = 8
+"""Heartbeats between two times that the same peer is asked so, however few there are."""
 REDIAL_FIRST_S: Final = 0.05
 """The first pause before a lost peer is dialled again."""
 REDIAL_LAST_S: Final = 2.0
 """The longest pause between two attempts to dial a peer."""
+RPC_MAX: Final = 1_000
+"""Functions that other nodes have called and that run on one node; further callers get Overloaded."""
+MEMBERSHIPS_MAX: Final = 100_000
+"""Memberships of the processes of one node in process groups."""
+GLOBAL_NAME_LEASE_S: Final = 3.0
+"""How long the owner of a cluster-wide name has it without renewing."""
+REGISTERS_MAX: Final = 10_000
+"""Registers, such as cluster-wide names, that a node keeps; a name that was used once stays."""
+REMOTE_TIES_MAX: Final = 100_000
+"""Monitors and links between the processes of two nodes; whoever wants one more gets Overloaded."""
+DISCOVER_S: Final = 5.0
+"""How often it is looked for members to join."""
+DISCOVER_LAST_S: Final = 60.0
+"""The longest pause between two looks when they fail."""
+DISCOVER_TIMEOUT_S: Final = 10.0
+"""How long one look may take."""
+DISCOVER_BYTES_MAX: Final = 16 * 1024 * 1024
+"""One answer of a Kubernetes API about the pods of a cluster."""
+DISCOVER_EVENTS_MAX: Final = 10_000
+"""Tokens that came or went and have not been looked at; further ones wait for the next look."""
 NODES_MAX: Final = 100
 """Members of one cluster."""
 
@@ -144,6 +186,17 @@ RING_SIZE_MAX: Final = 1_024
 """Partitions of a ring."""
 REPLICAS: Final = 3
 """Copies of a key when nothing else is said; fewer in a cluster of fewer nodes."""
+REPLICAS_MAX: Final = 8
+"""Copies of a key."""
+CHANGES_WAITING_MAX: Final = 64
+"""Changes of the cluster that wait on one node for their turn; the next one gets Overloaded."""
+CHANGE_ATTEMPTS_MAX: Final = 12
+"""Attempts to have one change of the cluster agreed on, when others propose at the same time."""
+JOINS_WAITING_MAX: Final = 64
+"""Nodes that wait at one member for the answer to their join."""
+RINGS_MAX: Final = 4
+"""Rings between which one cluster is on its way; a further change has to wait until some of them are reached,
+unless it removes a node by force, for which the others may wait."""
 KEY_BYTES_MAX: Final = 1_024
 """One key of a bucket."""
 VALUE_BYTES_MAX: Final = 1024 * 1024
@@ -160,14 +213,47 @@ OPERATION_TIMEOUT_S: Final = 5.0
 """How long a read or a write waits for its replicas when nothing else is said."""
 SWEEP_S: Final = 0.02
 """How often the deadlines of reads and writes are looked at."""
+HEDGE_FIRST_S: Final = 0.002
+"""How long at least a hedged read waits for a node before it asks another one too, and how often that is looked at."""
+HEDGE_LAST_S: Final = 0.25
+"""How long it waits at most: less than it takes to see that a node is down."""
+REPAIRS_MAX: Final = 1_024
+"""Repairs that the reads of one node have under way; what exceeds it is counted, and left to the next read."""
+TERMS_REMEMBERED: Final = 64
+"""Combinations of options whose meaning a bucket remembers."""
 COMMIT_RETRY_S: Final = 0.5
 """The pause before a commit that the disk has refused is tried again."""
 HANDOFF_BATCH_ITEMS: Final = 100
 """Items that one handoff message carries before an acknowledgement is awaited."""
+HANDOFF_OFFER_ITEMS: Final = 500
+"""Digests that one handoff message offers."""
+HANDOFF_WINDOW: Final = 1
+"""Messages of one transfer that are on their way unacknowledged: measured, more make a transfer hardly faster, and
+what callers wait meanwhile several times longer."""
+HANDOFFS_OUTGOING: Final = 2
+"""Transfers that one node gives at a time when nothing else is said."""
+HANDOFFS_INCOMING: Final = 2
+"""Transfers that one node takes at a time when nothing else is said; the giver of one more waits."""
 HANDOFF_BATCH_BYTES: Final = 256 * 1024
 """Bytes in one handoff message; an item that is larger travels alone."""
 HANDOFF_LOOK_S: Final = 1.0
 """How often a node looks for data that belongs to another node."""
+VNODE_WAITING_MAX: Final = 10_000
+"""Commands that one vnode has taken and not yet answered; the asker of one more gets Overloaded."""
+VNODES_WAITING_MAX: Final = 50_000
+"""Commands that all vnodes of one ring on one node have taken and not yet answered."""
+COVERAGE_BATCH: Final = 500
+"""Replies in one message of a coverage."""
+COVERAGE_TURN_S: Final = 0.002
+"""How long one vnode may go on with a coverage before everybody else has a turn."""
+FOLDS_MAX: Final = 100
+"""Folds under way over the vnodes of one ring on one node; the asker of one more gets Overloaded."""
+FOLD_BATCH_ITEMS: Final = 500
+"""Items of one fold that go to a worker process at a time."""
+FOLD_BATCH_BYTES: Final = 256 * 1024
+"""Bytes of them; an item that is larger travels alone."""
+COVERAGES_MAX: Final = 100
+"""Coverages under way on one node for each ring; the asker of one more gets Overloaded."""
 HANDOFF_ACK_S: Final = 10.0
 """How long the acknowledgement of one handoff message may take."""
 

@@ -54,6 +54,10 @@ class Flock:
         await node.stop()
         await self.until(lambda: all(node.name not in other.fabric.up() for other in self.nodes.values()))
 
+    async def stop_alone(self, letter: str) -> None:
+        """Stop a node of which no other one knows."""
+        await self.nodes.pop(letter).stop()
+
     async def meet(self) -> None:
         """Wait until every running node sees every other one."""
         await self.until(lambda: all(len(node.fabric.up()) == len(self.nodes) for node in self.nodes.values()))

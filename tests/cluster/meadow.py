@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 
 import msgspec
@@ -24,6 +25,21 @@ def configs(*names: str, cookie: bytes = COOKIE, cluster: str = "meadow") -> lis
     return [Config(name=seed.name, cluster=cluster, listen=seed.address, seeds=seeds, cookie=cookie) for seed in seeds]
 
 
+def knowing(config: Config, identity: bytes = b"id") -> Fabric:
+    """A fabric that knows the seeds of its configuration as members."""
+    fabric = Fabric(config, Runtime.real(), identity)
+    fabric.know({seed.name: seed.address for seed in config.seeds})
+    return fabric
+
+
+async def turns_until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until `condition` holds."""
+    for _ in itertools.count():
+        if condition():
+            return
+        await asyncio.sleep(0)
+
+
 class Echo:
     """A service that gives back what it is given, and remembers what it is told."""
 
@@ -40,8 +56,8 @@ class Echo:
 class Meadow:
     """Fabrics that see each other, with everything that they saw written down."""
 
-    def __init__(self, *settings: Config, ring: bytes = b"ring") -> None:
-        self.fabrics = {config.name[0]: Fabric(config, Runtime.real(), ring) for config in settings}
+    def __init__(self, *settings: Config, identity: bytes = b"id") -> None:
+        self.fabrics = {config.name[0]: knowing(config, identity) for config in settings}
         self.events: dict[str, list[PeerUp | PeerDown]] = {name: [] for name in self.fabrics}
         self.echoes = {name: Echo() for name in self.fabrics}
         self._changed = asyncio.Event()

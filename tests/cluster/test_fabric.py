@@ -13,10 +13,22 @@ import pytest
 from roost import limits
 from roost.cluster.fabric import Fabric, PeerDown, PeerUp
 from roost.cluster.link import Link
-from roost.errors import CallTimeout, NodeDown, NoQuorum, NoSuchProcess, ProcessDown, RoostError, TooLarge
+from roost.config import Address
+from roost.errors import (
+    CallTimeout,
+    HandshakeRefused,
+    NodeDown,
+    NoQuorum,
+    NoSuchProcess,
+    ProcessDown,
+    RoostError,
+    TooLarge,
+)
 from roost.runtime import Runtime
-from roost.wire.messages import Request
-from tests.cluster.meadow import Meadow, configs
+from roost.wire.frames import FrameReader, frame
+from roost.wire.handshake import NONCE_BYTES, Handshake, Hello, Word, decode_word, encode_word
+from roost.wire.messages import Doubt, Heartbeat, Probe, Reply, Request, decode_batch, encode_batch
+from tests.cluster.meadow import Echo, Meadow, configs, knowing, turns_until
 
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
 A, B, C = "a@127.0.0.1", "b@127.0.0.1", "c@127.0.0.1"
@@ -186,7 +198,7 @@ async def test_a_peer_that_connects_anew_replaces_its_old_connection() -> None:
     story = Meadow(*configs("a", "b"))
     await story.connect()
     old = story.fabrics["a"].incarnation
-    again = Fabric(story.fabrics["a"]._config, Runtime.real(), b"ring")
+    again = knowing(story.fabrics["a"]._config)
     await again.dial(B)
     await story.until(lambda: len(story.events["b"]) == 3)
     assert story.events["b"] == [
@@ -199,14 +211,14 @@ async def test_a_peer_that_connects_anew_replaces_its_old_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ring", "cookie", "cluster"),
-    [(b"other", b"meadow", "meadow"), (b"ring", b"x", "meadow"), (b"ring", b"meadow", "x")],
+    ("identity", "cookie", "cluster"),
+    [(b"other", b"meadow", "meadow"), (b"id", b"x", "meadow"), (b"id", b"meadow", "x")],
 )
-async def test_a_stranger_is_told_why_and_gets_no_further(ring: bytes, cookie: bytes, cluster: str) -> None:
+async def test_a_stranger_is_told_why_and_gets_no_further(identity: bytes, cookie: bytes, cluster: str) -> None:
     config = configs("a", "b")
     host = Meadow(config[1])
     await host.fabrics["b"].listen()
-    stranger = Fabric(dataclasses.replace(config[0], cookie=cookie, cluster=cluster), Runtime.real(), ring)
+    stranger = knowing(dataclasses.replace(config[0], cookie=cookie, cluster=cluster), identity)
     lost = asyncio.Event()
     closed: list[str] = []
 
@@ -219,7 +231,7 @@ async def test_a_stranger_is_told_why_and_gets_no_further(ring: bytes, cookie: b
     await lost.wait()
     assert host.events["b"] == []
     assert stranger.up() == (A,)
-    assert any(word in closed[0] for word in ("another ring", "cookies differ", "belongs to cluster"))
+    assert any(word in closed[0] for word in ("another cluster", "cookies differ", "belongs to cluster"))
     await host.stop()
     await stranger.stop("done")
 
@@ -256,3 +268,169 @@ async def test_back_pressure_can_be_awaited_and_the_buffer_is_bounded() -> None:
         theirs.resume_reading()
         await waiting
         assert unpack(await story.fabrics["a"].call(B, "echo", pack("again"))) == "again"
+
+
+async def test_a_node_that_is_no_member_any_more_is_hung_up_on_and_stays_out() -> None:
+    async with meadow("a", "b", "c") as story:
+        a, b = story.fabrics["a"], story.fabrics["b"]
+        a.know({A: a.known[B], C: a.known[C]})
+        await story.until(lambda: b.up() == (B, C))
+        lost = story.events["b"][-1]
+        assert isinstance(lost, PeerDown)
+        assert lost.reason == f"{B} is no member of this cluster any more"
+        assert a.up() == (A, C)
+        assert a.peers_to_dial() == (C,)
+        await a.dial(B)
+        assert not any(link.peer_wanted == B for link in a._links)
+
+
+async def test_a_node_that_becomes_a_member_is_let_in() -> None:
+    settings = configs("a", "b")
+    story = Meadow(*settings)
+    a, b = story.fabrics["a"], story.fabrics["b"]
+    places = dict(b.known)
+    b.know({})
+    refused: list[str] = []
+    a.closed = lambda link, reason: refused.append(reason)  # type: ignore[method-assign]  # the test listens in
+    await b.listen()
+    await a.dial(B)
+    await turns_until(lambda: bool(refused))
+    assert "is not a member of this cluster" in refused[0]
+    told: list[str] = []
+    forget = b.on_known(lambda: told.append("b"))
+    b.know(places)
+    forget()
+    b.know(places)
+    assert told == ["b"]
+    await turns_until(lambda: not a._links)
+    await a.dial(B)
+    await story.until(lambda: a.up() == b.up() == (A, B))
+    await story.stop()
+
+
+async def test_a_node_that_goes_over_to_another_cluster_leaves_the_former_one() -> None:
+    async with meadow("a", "b") as story:
+        a, b = story.fabrics["a"], story.fabrics["b"]
+        a.identity = b"id"
+        assert a.up() == (A, B)
+        a.identity = b"new"
+        await story.until(lambda: b.up() == (B,))
+        b.identity = b"new"
+        await a.dial(B)
+        await story.until(lambda: a.up() == b.up() == (A, B))
+
+
+async def test_a_guest_is_answered_only_by_what_is_served_for_guests() -> None:
+    async with meadow("a", "b") as story:
+        a, listen = story.fabrics["a"], story.fabrics["b"]._config.listen
+        assert listen is not None
+        story.fabrics["b"].serve("porch", Echo(), guests=True)
+        stranger = Fabric(dataclasses.replace(a._config, name="z@127.0.0.1", seeds=()), Runtime.real(), b"elsewhere")
+        async with stranger.guest(listen) as guest:
+            assert (guest.peer.node, guest.peer.cluster_id) == (B, b"id")
+            assert guest.peer.incarnation == story.fabrics["b"].incarnation
+            assert unpack(await guest.call("porch", pack("hello"))) == "hello"
+            with pytest.raises(NoSuchProcess):
+                await guest.call("echo", pack("hello"))
+            assert story.fabrics["b"].up() == (A, B)
+        assert unpack(await a.call(B, "porch", pack("members, too"))) == "members, too"
+
+
+async def test_a_guest_of_a_quiet_node_is_not_taken_for_dead() -> None:
+    async with meadow("b") as story:
+        b, listen = story.fabrics["b"], story.fabrics["b"]._config.listen
+        assert listen is not None
+        silent = Silent()
+        b.serve("silent", silent, guests=True)
+        b.serve("porch", Echo(), guests=True)
+        stranger = Fabric(dataclasses.replace(b._config, name="z@127.0.0.1", seeds=()), Runtime.real(), b"")
+        async with stranger.guest(listen) as guest:
+            (link,) = b._links
+            link.heard = False
+            b.beat()
+            b.beat()
+            await turns_until(lambda: link.heard)
+            assert unpack(await guest.call("porch", pack("still here"))) == "still here"
+
+
+async def test_guests_without_the_cookie_and_guests_beyond_the_limit_are_refused() -> None:
+    async with meadow("b") as story:
+        b, listen = story.fabrics["b"], story.fabrics["b"]._config.listen
+        assert listen is not None
+        config = dataclasses.replace(b._config, name="z@127.0.0.1", seeds=())
+        stranger = Fabric(dataclasses.replace(config, cookie=b"other"), Runtime.real(), b"")
+        with pytest.raises(HandshakeRefused, match="cookies differ"):
+            await stranger.guest(listen).__aenter__()
+        visitor = Fabric(config, Runtime.real(), b"")
+        guests = [visitor.guest(listen) for _ in range(limits.GUESTS_MAX)]
+        for guest in guests:
+            await guest.__aenter__()
+        with pytest.raises(HandshakeRefused, match="guests are connected already"):
+            await visitor.guest(listen).__aenter__()
+        await guests.pop().__aexit__(None, None, None)
+        await turns_until(lambda: len(b._links) < limits.GUESTS_MAX)
+        guests.append(visitor.guest(listen))
+        await guests[-1].__aenter__()
+        for guest in guests:
+            await guest.__aexit__(None, None, None)
+
+
+async def test_a_peer_of_the_former_version_is_linked_and_asked_nothing_that_it_does_not_know() -> None:
+    async with meadow("b") as story:
+        b, listen = story.fabrics["b"], story.fabrics["b"]._config.listen
+        assert listen is not None
+        b.know({A: Address("127.0.0.1", 1)})
+        b.serve("silent", Silent())
+        reader, writer = await asyncio.open_connection(*listen)
+        old = Handshake(Hello(1, 1, "meadow", A, 7, "node", b"id", b"A" * NONCE_BYTES), b"meadow", B)
+        word: Word | None = old.open()
+        is_open = False
+        while not is_open:
+            if word is not None:
+                writer.write(frame(encode_word(word)))
+            word, is_open = old.step(decode_word(await payload(reader)))
+        await story.until(lambda: b.up() == (A, B))
+        link = b._peers[A]
+        assert (link.version, old.version) == (1, 1)
+        writer.write(frame(encode_batch([Request(1, 1000, "echo", msgspec.Raw(pack("old")))])))
+        (reply,) = decode_batch(await payload(reader))
+        assert isinstance(reply, Reply)
+        for _ in range(2):
+            b.beat()
+        assert decode_batch(await payload(reader)) == [Heartbeat()]
+        b.doubted(A)
+        link.heard_at = now = link._clock.now()
+        for beats in range(limits.HEARTBEATS_MISSED_MAX + 2):
+            assert link.is_open
+            link.heard = False
+            b._pulse.beat(b.up(), now + beats * limits.HEARTBEAT_S, lagged=False)
+            b.expire()
+        assert b.up() == (B,)
+        rest = await reader.read()
+        assert not any(isinstance(message, Probe | Doubt) for message in messages_of(rest))
+        writer.close()
+        await writer.wait_closed()
+
+
+async def payload(reader: asyncio.StreamReader) -> bytes:
+    """The next frame."""
+    return await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
+
+
+def messages_of(stream: bytes) -> list[object]:
+    """What these frames say."""
+    return [message for part in FrameReader(limits.FRAME_BYTES_MAX).feed(stream) for message in decode_batch(part)]
+
+
+async def test_a_peer_that_is_asked_whether_it_is_there_says_so() -> None:
+    async with meadow("a", "b") as story:
+        link = story.fabrics["a"]._peers[B]
+        story.fabrics["a"].doubted(B)
+        await story.fabrics["b"].call(A, "echo", pack("something"))
+        await turns_until(lambda: link.has_answered)
+        story.fabrics["a"].expire()
+        story.fabrics["a"].doubted(B)
+        await turns_until(lambda: link.has_answered)
+        for _ in range(2 * limits.DOUBT_TURNS):
+            story.fabrics["a"].expire()
+        assert story.fabrics["a"].is_up(B)

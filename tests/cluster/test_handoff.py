@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from roost import limits
 from roost.cluster.fabric import Fabric
+from roost.cluster.handover import Handover, Take, decode
+from roost.cluster.link import OnReply
+from roost.core.ring import slot_of
 from roost.errors import CallTimeout
 from tests.data.stage import Stage, stage
+
+SERVICE = "handoff:kv"
 
 
 async def written_without(story: Stage, letter: str, count: int, value: int = 1) -> list[str]:
@@ -22,7 +28,7 @@ async def written_without(story: Stage, letter: str, count: int, value: int = 1)
 
 
 def strays(story: Stage) -> int:
-    return sum(one.items for letter in story.flock.nodes for one in story.kvs[letter].handoffs.status())
+    return sum(one.items_total for letter in story.flock.nodes for one in story.kvs[letter].handoffs.status())
 
 
 async def test_a_node_that_comes_back_gets_what_was_kept_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,11 +49,11 @@ async def test_the_status_tells_what_waits_and_why() -> None:
     async with stage("a", "b", "c", "d") as story:
         keys = await written_without(story, "b", 5)
         status = [one for letter in "acd" for one in story.kvs[letter].handoffs.status()]
-        assert sum(one.items for one in status) == len(keys)
+        assert sum(one.items_total for one in status) == len(keys)
         for one in status:
             assert one.target == "b@127.0.0.1"
             assert one.source != one.target
-            assert one.partition in story.flock["a"].ring.owned("b@127.0.0.1")
+            assert story.flock["a"].placement.holder(slot_of(one.partition, one.index)) == "b@127.0.0.1"
             assert one.reason == "b@127.0.0.1 is down"
 
 
@@ -65,20 +71,22 @@ async def test_what_waits_is_found_again_after_a_restart(tmp_path: Path) -> None
 
 
 async def test_a_handoff_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Fabric.call
+    real = Fabric.bulk
     failed: list[str] = []
 
-    async def call(self: Fabric, peer: str, service: str, body: bytes, timeout_s: float) -> object:
-        if service == "ring:kv" and len(failed) < 3:
+    def request(self: Fabric, peer: str, service: str, body: bytes, timeout_s: float, on_reply: OnReply) -> None:
+        if service == SERVICE and len(failed) < 5 and is_told(body, Take):
             failed.append(peer)
-            if len(failed) == 2:
-                await real(self, peer, service, body, timeout_s)  # done, but its acknowledgement is lost
-            raise CallTimeout(peer, timeout_s)
-        return await real(self, peer, service, body, timeout_s)
+            if len(failed) % 2:
+                real(self, peer, service, body, timeout_s, lambda _: on_reply(CallTimeout(peer, timeout_s)))  # done
+            else:
+                on_reply(CallTimeout(peer, timeout_s))
+            return
+        real(self, peer, service, body, timeout_s, on_reply)
 
     async with stage("a", "b", "c", "d") as story:
         keys = await written_without(story, "b", 30)
-        monkeypatch.setattr(Fabric, "call", call)
+        monkeypatch.setattr(Fabric, "bulk", request)
         await story.flock.start("b")
         await story.flock.until(lambda: len(failed) > 0)
         assert strays(story) == len(keys)
@@ -89,14 +97,19 @@ async def test_a_handoff_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPat
 
 
 async def test_nothing_is_forgotten_before_it_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def call(self: Fabric, peer: str, service: str, body: bytes, timeout_s: float) -> object:
-        calls.append(peer)
-        raise CallTimeout(peer, timeout_s)
-
+    real = Fabric.bulk
     calls: list[str] = []
+
+    def request(self: Fabric, peer: str, service: str, body: bytes, timeout_s: float, on_reply: OnReply) -> None:
+        if service == SERVICE and is_told(body, Take):
+            calls.append(peer)
+            on_reply(CallTimeout(peer, timeout_s))
+        else:
+            real(self, peer, service, body, timeout_s, on_reply)
+
     async with stage("a", "b", "c", "d") as story:
         keys = await written_without(story, "b", 3)
-        monkeypatch.setattr(Fabric, "call", call)
+        monkeypatch.setattr(Fabric, "bulk", request)
         await story.flock.start("b")
         await story.flock.until(lambda: len(calls) >= 4)
         assert strays(story) == len(keys)
@@ -107,24 +120,21 @@ async def test_nothing_is_forgotten_before_it_is_acknowledged(monkeypatch: pytes
 
 
 async def test_what_changes_under_way_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Fabric.call
+    real = Fabric.bulk
     rewritten: list[str] = []
 
-    async def call(self: Fabric, peer: str, service: str, body: bytes, timeout_s: float) -> object:
-        reply = await real(self, peer, service, body, timeout_s)
-        if service == "ring:kv" and not rewritten:
-            letter = self.node[0]
-            for partition, table in story.kvs[letter].storage.tables.items():
-                if story.flock[letter].ring.owner(partition) == peer and table:
-                    key = next(iter(table))
-                    rewritten.append(key[2:].decode())
-                    story.kvs[letter].host.vnode(partition).write(key, b"\x02", None, None)
-                    break
-        return reply
+    def request(self: Fabric, peer: str, service: str, body: bytes, timeout_s: float, on_reply: OnReply) -> None:
+        if service == SERVICE and is_told(body, Take) and not rewritten:
+            kv, message = story.kvs[self.node[0]], decode(msgspec.Raw(body))
+            assert isinstance(message, Take)
+            key = message.items[0][0]
+            rewritten.append(key[2:].decode())
+            kv.host.vnode(message.target).write(key, b"\x02", None, None)
+        real(self, peer, service, body, timeout_s, on_reply)
 
     async with stage("a", "b", "c", "d") as story:
         await written_without(story, "b", 10)
-        monkeypatch.setattr(Fabric, "call", call)
+        monkeypatch.setattr(Fabric, "bulk", request)
         await story.flock.start("b")
         await story.flock.until(lambda: strays(story) == 0)
         found = await story["b"].get(rewritten[0], n=1, r=1)
@@ -133,13 +143,13 @@ async def test_what_changes_under_way_stays(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_handoff_messages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Fabric.call
+    real = Fabric.bulk
     sizes: list[int] = []
 
-    async def call(self: Fabric, peer: str, service: str, body: bytes, timeout_s: float) -> object:
-        if service == "ring:kv":
+    def request(self: Fabric, peer: str, service: str, body: bytes, timeout_s: float, on_reply: OnReply) -> None:
+        if service == SERVICE and is_told(body, Take):
             sizes.append(len(body))
-        return await real(self, peer, service, body, timeout_s)
+        real(self, peer, service, body, timeout_s, on_reply)
 
     async with stage("a", "b", "c", "d") as story:
         first = story.key(of="b")
@@ -148,8 +158,12 @@ async def test_handoff_messages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
         await story.flock.stop("b")
         for key in keys:
             await story["a"].put(key, "x" * (limits.HANDOFF_BATCH_BYTES // 2), n=3, w=3)
-        monkeypatch.setattr(Fabric, "call", call)
+        monkeypatch.setattr(Fabric, "bulk", request)
         await story.flock.start("b")
         await story.flock.until(lambda: strays(story) == 0)
         assert len(sizes) == len(keys)
         assert max(sizes) < limits.HANDOFF_BATCH_BYTES
+
+
+def is_told(body: bytes, kind: type[Handover]) -> bool:
+    return isinstance(decode(msgspec.Raw(body)), kind)

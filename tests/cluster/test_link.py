@@ -13,11 +13,11 @@ from roost.cluster.link import Link, Service
 from roost.errors import BadMessage, Overloaded, Refusal, RoostError
 from roost.runtime.clock import SystemClock
 from roost.wire.frames import FrameReader, frame
-from roost.wire.handshake import NONCE_BYTES, Denied, Handshake, Hello, Word, decode_word, encode_word
+from roost.wire.handshake import NONCE_BYTES, Denied, Handshake, Hello, Role, Word, decode_word, encode_word
 from roost.wire.messages import Cast, Message, Refused, Reply, Request, decode_batch, encode_batch
 
-A = Hello(1, 1, "meadow", "a@h", 1, "node", b"ring", b"A" * NONCE_BYTES)
-B = Hello(1, 1, "meadow", "b@h", 2, "node", b"ring", b"B" * NONCE_BYTES)
+A = Hello(2, 1, "meadow", "a@h", 1, "node", b"id", b"A" * NONCE_BYTES)
+B = Hello(2, 1, "meadow", "b@h", 2, "node", b"id", b"B" * NONCE_BYTES)
 COOKIE = b"cookie"
 
 pack = msgspec.msgpack.encode
@@ -76,11 +76,20 @@ class House:
         self.services: Mapping[str, Service] = {"noting": service}
         self.told: list[str] = []
 
+    def services_for(self, role: Role) -> Mapping[str, Service]:
+        return self.services
+
+    def connected(self, link: Link) -> None:
+        """Nothing to be done."""
+
     def admit(self, peer: Hello) -> None:
         self.told.append("admit")
 
     def opened(self, link: Link) -> None:
         self.told.append("opened")
+
+    def doubted(self, node: str) -> None:
+        self.told.append(f"doubted {node}")
 
     def closed(self, link: Link, reason: str) -> None:
         self.told.append("closed")

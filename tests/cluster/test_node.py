@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,7 +15,6 @@ from roost.cluster.process_service import SERVICE, ProcessCall
 from roost.config import Config
 from roost.errors import (
     BadMessage,
-    ConfigError,
     NodeDown,
     NoSuchProcess,
     NotSendable,
@@ -28,7 +25,6 @@ from roost.errors import (
 )
 from roost.otp import GenServer, call, cast
 from roost.runtime import Runtime
-from roost.runtime.disk import FolderDisk
 from tests.cluster.meadow import configs
 
 A, B, C = "a@127.0.0.1", "b@127.0.0.1", "c@127.0.0.1"
@@ -184,7 +180,7 @@ async def test_every_member_tells_what_it_sees() -> None:
         views = await a.membership.views()
         assert list(views) == [A, B, C]
         assert [view.up for view in views.values() if view] == [(A, B, C)] * 3
-        assert {view.ring for view in views.values() if view} == {a.ring.digest()}
+        assert {(view.cluster, view.version) for view in views.values() if view} == {(a.membership.cluster.id, 1)}
         await c.stop()
         await settled(lambda: len(a.fabric.up()) == 2, a)
         assert (await a.membership.views())[C] is None
@@ -243,23 +239,6 @@ async def test_a_taken_address_is_a_start_that_failed() -> None:
     with pytest.raises(StartFailed, match="address already in use"):
         await second.start()
     await first.stop()
-
-
-async def test_the_ring_is_kept_and_other_members_are_refused(tmp_path: Path) -> None:
-    settings = configs("a", "b", "c")
-    disk = FolderDisk(tmp_path)
-    ring = Node(settings[0], Runtime.real(disk)).ring
-    assert Node(settings[0], Runtime.real(disk)).ring == ring
-    for other in (
-        dataclasses.replace(settings[0], seeds=settings[0].seeds[:2]),
-        dataclasses.replace(settings[0], ring_size=32),
-        dataclasses.replace(settings[0], cluster="elsewhere"),
-    ):
-        with pytest.raises(ConfigError):
-            Node(other, Runtime.real(disk))
-    disk.write("ring", b"damaged")
-    with pytest.raises(ConfigError, match="damaged"):
-        Node(settings[0], Runtime.real(disk))
 
 
 async def test_code_outside_a_node_is_told_so() -> None:

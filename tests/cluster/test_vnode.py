@@ -11,6 +11,7 @@ import pytest
 from roost.cluster.coordinator import VnodeRing
 from roost.cluster.node import Node
 from roost.cluster.vnode import LATER, Later, Sender, Vnode, VnodeHost
+from roost.core.ring import slot_of
 from roost.errors import BadMessage, ConfigError, NoQuorum, ProcessDown, Refusal, RoostError
 from tests.cluster.flock import Flock, flock
 
@@ -103,7 +104,7 @@ async def test_vnodes_start_when_they_are_asked() -> None:
         ring = story.rings["a"]
         assert ring.host.running() == {}
         await ring.command("key", Add(1))
-        assert list(ring.host.running()) == [ring.partition("key")]
+        assert list(ring.host.running()) == [slot_of(ring.partition("key"), 0)]
 
 
 async def test_a_refusal_reaches_the_asker_and_the_vnode_lives_on() -> None:
@@ -168,7 +169,7 @@ async def test_a_vnode_may_answer_later_and_only_once() -> None:
     async with flock("a", "b", setup=story.setup) as nodes:
         key = story.key_on(nodes, "b")
         waiting = [asyncio.create_task(story.rings[source].command(key, Wait())) for source in "ab"]
-        vnode = story.rings["b"].host.vnode(story.rings["b"].partition(key))
+        vnode = story.rings["b"].host.vnode(slot_of(story.rings["b"].partition(key), 0))
         assert isinstance(vnode, Summing)
         await nodes.until(lambda: len(vnode.waiting) == 2)
         await story.rings["a"].command(key, Go())
@@ -204,10 +205,10 @@ async def test_what_is_not_declared_is_refused_on_both_sides() -> None:
     story = Story()
     async with flock("a", "b", setup=story.setup) as nodes:
         fabric, host = nodes["a"].fabric, story.rings["a"].host
-        for body in (b"\xc0", b"\x92\x03\xc0", host.envelope(3, b"\x81\xa4type\xa4Nope"), b"\x92\x7f" + b"\xc0"):
+        for body in (b"\xc0", b"\x92\x03\xc0", host.envelope(3, 0, b"\x81\xa4type\xa4Nope"), b"\x92\x7f" + b"\xc0"):
             with pytest.raises(BadMessage):
                 await fabric.call("b@127.0.0.1", host.service, body, 5.0)
-        outside = b"\x92\xcd\x04\x00" + host.encode_command(Add(1))
+        outside = b"\x92\xcd\xff\x00" + host.encode_command(Add(1))
         with pytest.raises(BadMessage):
             await fabric.call("b@127.0.0.1", host.service, outside, 5.0)
         assert isinstance(host.decode_reply(msgspec.Raw(b"\x01")), BadMessage)
@@ -229,7 +230,7 @@ async def test_messages_may_be_named_by_the_annotations_of_the_handler() -> None
     async with flock("a", setup=setup):
         told: list[object] = []
         hosts[0].ask(1, Go(), Sender("x", told.append))
-        assert told == [Sum(1, "a@127.0.0.1", 1)]
+        assert told == [Sum(1, "a@127.0.0.1", 0)]
 
 
 async def test_a_class_without_messages_is_refused() -> None:

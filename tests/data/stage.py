@@ -35,7 +35,7 @@ class Stage:
         """The letters of the nodes that hold a key when all are up, first choice first."""
         bucket, node = next(iter(self.buckets.values())), next(iter(self.flock.nodes.values()))
         partition = bucket.where(key, 1)[0].partition
-        return "".join(replica.node[0] for replica in node.ring.preference_list(partition, n, node.membership.members))
+        return "".join(name[0] for name in node.placement.layout.order(partition)[:n])
 
     def key(self, *, of: str = "", beside: str = "", n: int = 3) -> str:
         """A key that is first on node `of`, and of which node `beside` holds no copy."""
@@ -46,7 +46,7 @@ class Stage:
         )
 
     def copies(self, key: str) -> str:
-        """The letters of the running nodes that hold something under a key, in any partition."""
+        """The letters of the running nodes that hold something under a key, in any slot."""
         full = b"\x01b" + key.encode()
         return "".join(
             letter

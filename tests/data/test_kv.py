@@ -12,7 +12,7 @@ import pytest
 from roost import limits
 from roost.core.context import NOTHING_READ
 from roost.data.bucket import PutResult
-from roost.data.kv import SERVICE
+from roost.data.passage import SERVICE
 from roost.data.storage import OnDurable
 from roost.errors import (
     BadMessage,
@@ -306,10 +306,14 @@ async def test_a_message_that_no_node_sends_is_refused() -> None:
         pack = msgspec.msgpack.encode
         for body in (
             b"\xc0",
-            pack(["b", b"\x01bk", b"\x01", None, 5, 1, False, 1.0, 1]),
-            pack(["b", b"\x01ck", b"\x01", None, 1, 1, False, 1.0, 1]),
-            pack(["b", b"", b"\x01", None, 1, 1, False, 1.0, 1]),
-            pack(["b", b"\x01bk", b"\x01", [[5, 1], [5, 1]], 1, 1, False, 1.0, 1]),
+            pack(["b", b"\x01bk", b"\x01", None, [5, 1], 1.0, 1]),
+            pack(["b", b"\x01bk", b"\x01", None, [2, 3], 1.0, 1]),
+            pack(["b", b"\x01bk", b"\x01", None, [2, 1, 3], 1.0, 1]),
+            pack(["b", b"\x01bk", b"\x01", None, [2, 1, 0, -1], 1.0, 1]),
+            pack(["b", b"\x01bk", b"\x01", None, [2, 1, 0, 0, True, 3], 1.0, 1]),
+            pack(["b", b"\x01ck", b"\x01", None, [1, 1], 1.0, 1]),
+            pack(["b", b"", b"\x01", None, [1, 1], 1.0, 1]),
+            pack(["b", b"\x01bk", b"\x01", [[5, 1], [5, 1]], [1, 1], 1.0, 1]),
         ):
             with pytest.raises((BadMessage, InvalidQuorum)):
                 await fabric.call("b@127.0.0.1", SERVICE, body, 5.0)
@@ -318,10 +322,10 @@ async def test_a_message_that_no_node_sends_is_refused() -> None:
 async def test_a_write_is_not_passed_round_for_ever() -> None:
     async with stage("a", "b", "c") as story:
         key = story.key(of="b", n=1)
-        body = msgspec.msgpack.encode(["b", b"\x01b" + key.encode(), b"\x01", None, 1, 1, False, 1.0, 2])
+        body = msgspec.msgpack.encode(["b", b"\x01b" + key.encode(), b"\x01", None, [1, 1], 1.0, 2])
         with pytest.raises(NoQuorum):
             await story.flock["a"].fabric.call("c@127.0.0.1", SERVICE, body, 5.0)
-        once = msgspec.msgpack.encode(["b", b"\x01b" + key.encode(), b"\x01", None, 1, 1, False, 1.0, 1])
+        once = msgspec.msgpack.encode(["b", b"\x01b" + key.encode(), b"\x01", None, [1, 1], 1.0, 1])
         await story.flock["a"].fabric.call("c@127.0.0.1", SERVICE, once, 5.0)
         assert story.copies(key) == "b"
 
@@ -342,3 +346,15 @@ async def test_a_tight_loop_of_operations_lets_others_run() -> None:
         assert turns > 0
         beside.cancel()
         await asyncio.wait([beside])
+
+
+async def test_every_key_that_has_a_value_is_listed_once() -> None:
+    async with stage("a", "b", "c", "d") as story:
+        keys = {f"k{number}" for number in range(300)}
+        for key in keys:
+            await story["a"].put(key, 1, w=3)
+        await story["b"].delete("k7", w=3)
+        await story.kvs["a"].bucket("b2").put("other", 1)
+        for letter in "ad":
+            listed = [key async for key in story[letter].keys()]  # noqa: SIM118  # no dict
+            assert sorted(listed) == sorted(keys - {"k7"})

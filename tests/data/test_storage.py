@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,15 @@ async def test_without_a_disk_everything_is_as_safe_as_it_gets() -> None:
         storage.delete(1, b"k")
         assert storage.get(1, b"k") is None
         assert storage.counts() == {}
+
+
+async def test_a_slot_that_keeps_nothing_any_more_takes_no_memory() -> None:
+    storage = Storage(Runtime.real())
+    for number in range(100):
+        storage.put(8, b"%d" % number, b"x")
+    for number in range(100):
+        storage.delete(8, b"%d" % number)
+    assert storage.tables == {}
 
 
 async def test_readers_see_a_write_before_it_is_durable() -> None:
@@ -289,6 +299,24 @@ async def test_memory_comes_back_from_the_disk(tmp_path: Path) -> None:
     async with running(FolderDisk(tmp_path)) as storage:
         assert storage.tables == {1: {b"k": b"1"}, 513: {b"k": b"2"}, 0xFFFE: {b"": b"4"}}
         assert storage.counts() == {1: 1, 513: 1, 0xFFFE: 1}
+
+
+async def test_others_have_their_turn_while_much_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_module, "LOADED_PER_TURN", 10)
+    slate = Slate()
+    slate.content = {b"\x00\x08%03d" % number: b"x" for number in range(500)}
+    slate.content[FORMAT_KEY] = storage_module.FORMAT
+    storage = Storage(Runtime.real(slate))
+    seen: list[int] = []
+
+    def look() -> None:
+        seen.append(sum(storage.counts().values()))
+        if seen[-1] < 500:
+            asyncio.get_running_loop().call_soon(look)
+
+    look()
+    await storage._load(slate)
+    assert max(after - before for before, after in pairwise([*seen, 500])) <= 10
 
 
 async def test_a_crash_of_its_process_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -98,7 +98,7 @@ async def test_the_ring_can_be_looked_at() -> None:
                 "status": "valid",
                 "up": True,
                 "ring_percent": 100.0,
-                "pending_percent": 0.0,
-                "web": None,
+                "pending_percent": None,
+                "web": "http://127.0.0.1:0",
             }
         ]

@@ -89,19 +89,28 @@ class Cluster:
         nodes: how many.
         command: what to run; --nodes, --port and --data are added.
         cwd: where to run it; here when left out.
+        first: the name of the first node.
+        runs: where the run files are; in `folder` when left out.
     """
 
     def __init__(
-        self, folder: Path, nodes: int = 3, command: Sequence[str] = ("demo",), cwd: Path | None = None
+        self,
+        folder: Path,
+        nodes: int = 3,
+        command: Sequence[str] = ("demo",),
+        cwd: Path | None = None,
+        first: str = "a",
+        runs: Path | None = None,
     ) -> None:
         self.folder = folder
         self.nodes = nodes
         self._cwd = cwd
+        self._first = ord(first)
         self.port = free_ports(nodes)
         self._mark = uuid.uuid4().hex
-        runs = folder / "runs"
-        runs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.environ = {**os.environ, MARK: self._mark, "XDG_RUNTIME_DIR": str(runs), "PYTHONUNBUFFERED": "1"}
+        self.runs = folder / "runs" if runs is None else runs
+        self.runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.environ = {**os.environ, MARK: self._mark, "XDG_RUNTIME_DIR": str(self.runs), "PYTHONUNBUFFERED": "1"}
         flags = ["--nodes", str(nodes), "--port", str(self.port), "--data", str(folder / "data")]
         self._command = [*ROOST, *command, *flags]
         self._pids: dict[str, int] = {}
@@ -146,7 +155,7 @@ class Cluster:
 
     def web(self, node: str) -> str:
         """The web address of the node a, b, c, ...: "http://127.0.0.1:4000"."""
-        return f"http://{HOST}:{self.port + ord(node) - ord('a')}"
+        return f"http://{HOST}:{self.port + ord(node) - self._first}"
 
     def visitor(self, node: str) -> Visitor:
         """A new HTTP connection to a node."""
@@ -154,7 +163,16 @@ class Cluster:
 
     def names(self) -> list[str]:
         """a, b, c, ... for as many nodes as there are."""
-        return [chr(ord("a") + index) for index in range(self.nodes)]
+        return [chr(self._first + index) for index in range(self.nodes)]
+
+    def newcomers(self, folder: Path, first: str, nodes: int = 1) -> Cluster:
+        """Further nodes of the demo, in a terminal of their own, that join this cluster."""
+        command = ("demo", "--join", "demo", "--name", first)
+        return Cluster(folder, nodes, command, first=first, runs=self.runs)
+
+    def wait_output(self, text: str, timeout_s: float = START_S) -> None:
+        """Wait until the cluster has printed something."""
+        self._wait(lambda: any(text in line for line in self._lines), text, timeout_s)
 
     def node_pid(self, node: str) -> int:
         """The newest process of a node."""

@@ -1,4 +1,7 @@
-"""The examples run, and show what they claim. Those that wait do so in virtual time."""
+"""The examples that are programs run, and show what they claim. Those that wait do so in virtual time.
+
+Each example that is a cluster has a test of its own beside this one.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from roost.sim import run
 
 EXAMPLES: Final = Path(__file__).parent.parent.parent / "examples"
 NAMES: Final = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+PROGRAMS: Final = [name for name in NAMES if "__main__" in (EXAMPLES / f"{name}.py").read_text("utf-8")]
 
 
 def told(name: str, capsys: pytest.CaptureFixture[str], seed: int = 0) -> list[str]:
@@ -30,9 +34,23 @@ def program(name: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_an_example_runs_as_a_program(name: str) -> None:
     assert program(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_says_how_to_run_it_and_is_in_the_list(name: str) -> None:
+    text = (EXAMPLES / f"{name}.py").read_text("utf-8")
+    command = f"python examples/{name}.py" if name in PROGRAMS else f"roost run examples.{name}:app"
+    assert f"\n    {command}\n" in text
+    assert f"[{name}]({name}.py)" in (EXAMPLES / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*PROGRAMS}))
+def test_an_example_that_is_a_cluster_is_tested_as_one(name: str) -> None:
+    tests = [path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py")]
+    assert any(f'example("{name}"' in text for text in tests)
 
 
 def test_a_call_that_fails_and_one_that_hangs_leave_the_others_alone() -> None:

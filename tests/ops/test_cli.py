@@ -38,9 +38,38 @@ def test_help_names_every_command(tmp_path: Path, arguments: tuple[str, ...]) ->
     assert (done.returncode, done.stderr) == (0, "")
     assert all(
         name in done.stdout
-        for name in ("demo", "run", "member-status", "ring-status", "process-tree", "process-info", "--version")
+        for name in (
+            "demo",
+            "run",
+            "member-status",
+            "ring-status",
+            "transfers",
+            "ringready",
+            "wait-for-settled",
+            "cluster",
+            "handoff",
+            "process-tree",
+            "process-info",
+            "--version",
+        )
     )
     assert "..." not in done.stdout.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        (
+            "cluster",
+            "join leave replace force-remove force-replace set-zone plan commit clear down policy",
+        ),
+        ("handoff", "config enable disable"),
+    ],
+)
+def test_the_help_of_a_group_names_its_commands(tmp_path: Path, group: str, names: str) -> None:
+    done = command(group, "--help", at=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"  {name} " in done.stdout for name in names.split())
 
 
 @pytest.mark.parametrize(
@@ -62,6 +91,16 @@ def test_help_names_every_command(tmp_path: Path, arguments: tuple[str, ...]) ->
         (("process-tree", "hits"), "unexpected extra argument"),
         (("process-info",), "Missing argument 'NAME'"),
         (("process-info", "hits", "more"), "unexpected extra argument"),
+        (("cluster", "fly"), "No such command 'fly'"),
+        (("cluster", "leave"), "Missing argument 'NODE'"),
+        (("cluster", "replace", "a"), "Missing argument 'NEWCOMER'"),
+        (("cluster", "down"), "Missing argument 'NODE'"),
+        (("cluster", "join", "nowhere"), "'nowhere' is not host:port, and no node or cluster of that name runs here"),
+        (("handoff", "config", "--outgoing", "many"), "'--outgoing'"),
+        (("transfers", "--watch", "--format", "csv"), "--watch: it draws for people"),
+        (("demo", "--name", "x"), "--name: the nodes of a new cluster are called a, b, c"),
+        (("demo", "--join", "nowhere"), "WHERE: 'nowhere' is not host:port"),
+        (("demo", "--join", "127.0.0.1:1"), "ROOST_COOKIE: no node of 127.0.0.1:1 runs on this machine"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
@@ -96,7 +135,19 @@ def test_a_data_folder_that_cannot_be_made_is_a_mistake(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["member-status", "ring-status", "process-tree", "process-info hits"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "member-status",
+        "transfers",
+        "ringready",
+        "wait-for-settled",
+        "cluster plan",
+        "cluster leave a",
+        "handoff disable",
+        "process-info hits",
+    ],
+)
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

@@ -16,7 +16,7 @@ import pytest
 
 from roost.config import Config
 from roost.ops.leash import VARIABLE, Leash, Ready, Refused, Word
-from roost.ops.plan import furnish, plan_nodes
+from roost.ops.plan import furnish, plan_newcomers, plan_nodes
 from roost.ops.runfile import RunFolder
 from tests.e2e.cluster import free_ports
 
@@ -188,13 +188,34 @@ async def test_a_wrong_setting_is_one_line_without_a_launcher(tmp_path: Path) ->
     assert err == b"roost: ROOST_LISTEN: 'nowhere' is not host:port\n"
 
 
-async def test_a_folder_of_other_members_is_refused(tmp_path: Path) -> None:
+async def test_a_node_that_is_in_no_cluster_any_more_says_so_and_goes_on(tmp_path: Path) -> None:
     config = alone(str(tmp_path / "data"))
     async with node(config, "tests.ops.apps:app", tmp_path) as held:
         assert isinstance(await held.word(), Ready)
-    other = plan_nodes("solo", 2, config.web.port if config.web else 0)[0]
-    (other,) = furnish([other], tmp_path / "data", b"secret")
-    async with node(other, "tests.ops.apps:app", tmp_path) as held:
-        word = await held.word()
-        assert isinstance(word, Refused)
-        assert "belongs to a cluster of 1 nodes" in word.reason
+    born = plan_nodes("solo", 2, config.web.port if config.web else 0)[0]
+    (born,) = furnish([born], tmp_path / "data", b"secret")
+    async with node(born, "tests.ops.apps:app", tmp_path) as held:
+        assert isinstance(await held.word(), Ready)
+        (run,) = RunFolder(tmp_path / "roost").list()
+        assert run.is_alone
+        held.process.send_signal(signal.SIGTERM)
+        code, text = await held.end()
+    assert code == 0
+    assert "a@127.0.0.1 has left the cluster solo and goes on as a cluster of its own" in text
+
+
+async def test_a_node_that_is_told_to_join_is_ready_once_it_has(tmp_path: Path) -> None:
+    first = alone()
+    async with node(first, "tests.ops.apps:app", tmp_path) as held:
+        assert isinstance(await held.word(), Ready)
+        assert first.listen is not None
+        (second,) = plan_newcomers("solo", "d", 1, free_ports(1), first.listen)
+        (second,) = furnish([second], tmp_path / "data", b"secret")
+        async with node(second, "tests.ops.apps:app", tmp_path) as newcomer:
+            assert isinstance(await newcomer.word(), Ready)
+            runs = RunFolder(tmp_path / "roost").list()
+            assert [(run.node, run.is_alone) for run in runs] == [("a@127.0.0.1", False), ("d@127.0.0.1", False)]
+            newcomer.process.send_signal(signal.SIGTERM)
+            code, text = await newcomer.end()
+        assert code == 0
+        assert "d@127.0.0.1 is joining solo: roost cluster plan and commit let it in" in text

@@ -8,7 +8,7 @@ import pytest
 
 from roost.config import Address
 from roost.errors import ConfigError
-from roost.ops.plan import furnish, letters, plan_nodes, short
+from roost.ops.plan import furnish, letters, place, plan_newcomers, plan_nodes, short
 
 
 def test_nodes_are_lettered_and_ports_follow_each_other() -> None:
@@ -56,3 +56,31 @@ def test_each_node_has_its_own_folder_and_all_share_the_cookie() -> None:
 
 def test_the_short_name_has_no_host() -> None:
     assert short("a@127.0.0.1") == "a"
+
+
+def test_the_place_of_a_name_is_where_its_letters_are() -> None:
+    assert all(place(letters(index)) == index for index in range(2000))
+
+
+CONTACT = Address("127.0.0.1", 4100)
+
+
+def test_newcomers_know_whom_to_ask_and_nobody_else() -> None:
+    d, e = plan_newcomers("demo", "d", 2, 4003, CONTACT)
+    assert [(node.name, node.web, node.listen) for node in (d, e)] == [
+        ("d@127.0.0.1", Address("127.0.0.1", 4003), Address("127.0.0.1", 4103)),
+        ("e@127.0.0.1", Address("127.0.0.1", 4004), Address("127.0.0.1", 4104)),
+    ]
+    assert d.seeds == e.seeds == ()
+    assert d.contacts == e.contacts == (CONTACT,)
+
+
+def test_one_newcomer_may_have_any_name() -> None:
+    (node,) = plan_newcomers("demo", "big-one@127.0.0.1", 1, 4003, CONTACT)
+    assert node.name == "big-one@127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["big-one", "D", "d1", "ä"])
+def test_several_newcomers_are_lettered(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"--name: .* is not made of the letters a to z"):
+        plan_newcomers("demo", name, 2, 4003, CONTACT)

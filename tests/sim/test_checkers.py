@@ -1,6 +1,18 @@
 from __future__ import annotations
 
-from roost.sim.checkers import diverged, invented, lost_writes, resurrected, unanswered
+from roost.core.layout import Layout
+from roost.core.ring import Ring, slot_of
+from roost.sim.checkers import (
+    Count,
+    diverged,
+    invented,
+    lost_writes,
+    miscounted,
+    misplaced,
+    resurrected,
+    thin,
+    unanswered,
+)
 from roost.sim.history import Operation, Outcome
 
 
@@ -96,3 +108,20 @@ def test_copies_that_differ_are_found() -> None:
         "diverged: k: a has 1; b has 1; c has 3",
         "diverged: l: a has 2; b has None; c has 2",
     ]
+
+
+def test_what_is_kept_where_others_hold_it_is_found() -> None:
+    layout = Layout.settled(Ring(("a", "b"), (0, 1)))
+    assert misplaced({"a": [slot_of(0, 0), slot_of(1, 1)], "b": [slot_of(1, 0)]}, layout) == []
+    assert [one.key for one in misplaced({"a": [slot_of(1, 0)], "b": [slot_of(1, 2)]}, layout)] == ["a", "b"]
+
+
+def test_what_is_on_too_few_nodes_is_found() -> None:
+    copies = {"k": [("1", "2"), ("1",), ()]}
+    assert thin(copies, {"k": ("1",)}, 2) == []
+    assert [one.what for one in thin(copies, {"k": ("1", "2")}, 2)] == ["only 1 of 3 holders have '2'"]
+
+
+def test_a_command_that_is_lost_or_done_twice_is_found() -> None:
+    assert miscounted({"k": Count(3, 5, 3), "l": Count(3, 5, 5)}) == []
+    assert [one.key for one in miscounted({"k": Count(3, 5, 2), "l": Count(3, 5, 6)})] == ["k", "l"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from roost.cluster.node import Node
 from roost.config import Config
 from roost.core.presence import Presences
+from roost.errors import NodeCrashed
 from roost.live.presence import DIFF_EVENT, Presence
 from roost.live.pubsub import PubSub
 from roost.runtime import Runtime
@@ -123,7 +125,8 @@ async def _crowd(world: World[LiveNode], end_s: float) -> int:
             if world.is_paused(name):
                 continue
             acts += 1
-            await world.on(name, lambda node, acts=acts: node.act(draw, f"user {acts}"))  # type: ignore[misc]  # lambda
+            with suppress(NodeCrashed):  # what it did is gone with it
+                await world.on(name, lambda node, acts=acts: node.act(draw, f"user {acts}"))  # type: ignore[misc]  # lambda
 
 
 def _truth(world: World[LiveNode]) -> list[str]:

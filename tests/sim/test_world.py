@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import random
 import subprocess
@@ -8,11 +9,13 @@ import sys
 
 import pytest
 
+from roost.config import Config
 from roost.errors import NodeCrashed, NodeDown, NoQuorum
 from roost.sim.checkers import Broken, invented, lost_writes, unanswered
 from roost.sim.history import History
 from roost.sim.nemesis import Nemesis, Plan
 from roost.sim.running import run
+from roost.sim.weather import Climate
 from roost.sim.world import World, node_name
 from tests.sim.toy import Hasty, Lonely, Toy
 
@@ -189,3 +192,56 @@ async def test_a_world_can_end_with_a_node_that_was_paused_in_the_middle_of_some
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.0):
                 await world.on("a", lambda node: node.put("x", "1"))
+
+
+def test_machines_that_are_not_born_into_the_cluster_know_of_nobody() -> None:
+    async def story() -> None:
+        def in_the_north(config: Config) -> Config:
+            return dataclasses.replace(config, zone="north")
+
+        async with World(*NAMES, boot=Toy.boot, born="ab", settings=in_the_north) as world:
+            await world.start()
+            told = {name: (len(world.node(name).config.seeds), world.node(name).config.zone) for name in NAMES}
+            assert told == {"a": (2, "north"), "b": (2, "north"), "c": (0, "north")}
+
+    run(0, story())
+
+
+def test_a_slow_node_takes_its_time_and_is_quick_again() -> None:
+    async def took_s(world: World[Toy]) -> float:
+        began_s = world.loop.time()
+        await world.on("a", lambda node: node.put("x", "1"))
+        return world.loop.time() - began_s
+
+    async def story() -> None:
+        async with World(*NAMES, boot=Toy.boot) as world:
+            await world.start()
+            quick_s = await took_s(world)
+            world.slow("a", 0.2)
+            assert await took_s(world) > 0.1 > 10 * quick_s
+            world.pause("a")
+            await asyncio.sleep(1.0)
+            assert world.is_paused("a"), "its slices do not wake it"
+            world.resume("a")
+            world.slow("a", 0.0)
+            await asyncio.sleep(0.5)
+            assert await took_s(world) < 0.1
+
+    run(0, story())
+
+
+def test_in_a_storm_everything_is_late_until_it_is_over() -> None:
+    async def story() -> None:
+        async with World(*NAMES, boot=Toy.boot) as world:
+            await world.start()
+            fair = world.network.weather.climate
+            world.storm(Climate(delay_min_s=0.1))
+            began_s = world.loop.time()
+            await world.on("a", lambda node: node.put("x", "1"))
+            assert world.loop.time() - began_s > 0.2
+            world.storm(fair)
+            began_s = world.loop.time()
+            await world.on("a", lambda node: node.put("x", "2"))
+            assert world.loop.time() - began_s < 0.1
+
+    run(0, story())

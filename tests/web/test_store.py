@@ -15,6 +15,7 @@ from roost.errors import (
     InvalidQuorum,
     InvariantViolated,
     NoQuorum,
+    OutcomeUnknown,
     Overloaded,
     RoostError,
     TooLarge,
@@ -27,6 +28,7 @@ class Put(NamedTuple):
     acks: int = 2
     nodes: tuple[str, ...] = ("a", "b")
     context: str = "ctx"
+    values: tuple[object, ...] | None = None
 
 
 class Got(NamedTuple):
@@ -48,10 +50,10 @@ class FakeBucket:
         if self.error is not None:
             raise self.error
 
-    async def put(self, key: str, value: object, **options: object) -> Put:
+    async def put(self, key: str, value: object, *, return_value: bool = False, **options: object) -> Put:
         self._ask(key=key, value=value, **options)
         self.values[key] = value
-        return Put()
+        return Put(values=(value,) if return_value else None)
 
     async def get(self, key: str, **options: object) -> Got | None:
         self._ask(key=key, **options)
@@ -120,6 +122,8 @@ async def test_put_get_delete() -> None:
         "context": None,
         "timeout_s": None,
     }
+    told = await ask(bucket, "PUT", "/api/store/k", b"[1]", b"return_value=true")
+    assert told.body["values"] == [[1]]
     got = await ask(bucket, "GET", "/api/store/a/b é", query=b"n=3&r=1")
     assert (got.status, got.body) == (
         200,
@@ -137,6 +141,23 @@ async def test_a_context_settles() -> None:
     bucket = FakeBucket()
     await ask(bucket, "PUT", "/api/store/k", b"1", b"context=a-b_c%3D")
     assert bucket.asked[-1]["context"] == "a-b_c="
+
+
+async def test_a_request_says_all_that_it_needs_by_number_or_by_name() -> None:
+    bucket = FakeBucket()
+    query = (
+        b"n=3&r=one&w=all&pr=1&pw=quorum&dw=2&node_confirms=default&notfound_ok=false&basic_quorum=true&sloppy=false"
+        b"&hedge=true&return_value=false&timeout_ms=20&context=c"
+    )
+    written = {"n": 3, "w": "all", "dw": 2, "pw": "quorum", "node_confirms": "default", "sloppy": False}
+    read = {"r": "one", "pr": 1, "notfound_ok": False, "basic_quorum": True, "hedge": True}
+    both = {"n": 3, "node_confirms": "default", "sloppy": False, "timeout_s": 0.02}
+    await ask(bucket, "PUT", "/api/store/k", b"1", query)
+    assert bucket.asked[-1] == {"key": "k", "value": 1, "context": "c", **written, **both}
+    await ask(bucket, "DELETE", "/api/store/k", query=query)
+    assert bucket.asked[-1] == {"key": "k", "context": "c", **written, **both}
+    await ask(bucket, "GET", "/api/store/k", query=query)
+    assert bucket.asked[-1] == {"key": "k", **read, **both}
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
@@ -168,6 +189,10 @@ async def test_a_body_may_come_in_parts() -> None:
         ("PUT", "/api/store/k", b"1", b"n=1&n=2", 400, "bad_request"),
         ("PUT", "/api/store/k", b"1", b"w=", 400, "bad_request"),
         ("PUT", "/api/store/k", b"1", "n=٣".encode(), 400, "bad_request"),
+        ("PUT", "/api/store/k", b"1", b"w=most", 400, "bad_request"),
+        ("PUT", "/api/store/k", b"1", b"n=all", 400, "bad_request"),
+        ("PUT", "/api/store/k", b"1", b"timeout_ms=one", 400, "bad_request"),
+        ("PUT", "/api/store/k", b"1", b"sloppy=1", 400, "bad_request"),
         ("GET", "/api/store/k", b"", b"speed=fast", 400, "bad_request"),
         ("GET", "/api/store/k", b"", b"timeout_ms=0", 400, "bad_request"),
         ("GET", "/api/store/k", b"", b"timeout_ms=60001", 400, "bad_request"),
@@ -207,7 +232,9 @@ async def test_a_key_that_is_not_text_is_refused_and_one_with_the_replacement_ch
 @pytest.mark.parametrize(
     ("error", "status", "facts"),
     [
-        (NoQuorum(1, 2), 503, {"error": "no_quorum", "got": 1, "needed": 2}),
+        (NoQuorum(1, 2), 503, {"error": "no_quorum", "got": 1, "needed": 2, "what": "w"}),
+        (NoQuorum(0, 1, "pr"), 503, {"error": "no_quorum", "got": 0, "needed": 1, "what": "pr"}),
+        (OutcomeUnknown("b", "silence"), 503, {"error": "outcome_unknown", "node": "b", "reason": "silence"}),
         (Overloaded("the coordinator", 0.1), 503, {"error": "overloaded", "retry_after_s": 0.1}),
         (DeadlineExceeded(1, 2, 5.0), 504, {"error": "deadline", "got": 1, "needed": 2, "timeout_s": 5.0}),
         (CallTimeout("b", 5.0), 504, {"error": "call_timeout"}),

@@ -17,13 +17,14 @@ from roost.wire.handshake import (
     Proof,
     Welcome,
     Word,
-    check_rings,
+    check_certificate,
+    check_cluster,
     decode_word,
     encode_word,
 )
 
-A = Hello(1, 1, "meadow", "a@h", 1, "node", b"ring", b"A" * NONCE_BYTES)
-B = Hello(1, 1, "meadow", "b@h", 2, "node", b"ring", b"B" * NONCE_BYTES)
+A = Hello(2, 1, "meadow", "a@h", 1, "node", b"id", b"A" * NONCE_BYTES)
+B = Hello(2, 1, "meadow", "b@h", 2, "node", b"id", b"B" * NONCE_BYTES)
 
 
 def shake(dialler: Handshake, acceptor: Handshake) -> tuple[bool, bool]:
@@ -82,7 +83,7 @@ def test_a_recorded_proof_is_worthless_against_a_fresh_nonce() -> None:
     [
         ({"cluster": "elsewhere"}, "belongs to cluster"),
         ({"version": 0, "version_min": 0}, "none in common"),
-        ({"version": 9, "version_min": 2}, "none in common"),
+        ({"version": 9, "version_min": 3}, "none in common"),
         ({"nonce": b"short"}, "nonce"),
         ({"node": "b@h"}, "taken by this very node"),
     ],
@@ -92,9 +93,55 @@ def test_a_wrong_hello_is_refused_with_its_reason(change: dict[str, object], rea
         Handshake(B, b"cookie").step(msgspec.structs.replace(A, **change))
 
 
-def test_a_newer_peer_that_still_speaks_our_version_is_welcome() -> None:
-    newer = msgspec.structs.replace(B, version=2, version_min=1)
-    assert shake(Handshake(A, b"cookie"), Handshake(newer, b"cookie")) == (True, True)
+@pytest.mark.parametrize(("version", "version_min", "spoken"), [(3, 1, 2), (3, 2, 2), (2, 2, 2), (1, 1, 1)])
+def test_a_peer_that_speaks_one_of_our_versions_is_welcome(version: int, version_min: int, spoken: int) -> None:
+    other = msgspec.structs.replace(B, version=version, version_min=version_min, features=("x", "y"))
+    dialler = Handshake(msgspec.structs.replace(A, features=("y", "z")), b"cookie")
+    acceptor = Handshake(other, b"cookie")
+    assert shake(dialler, acceptor) == (True, True)
+    assert dialler.version == acceptor.version == spoken
+    assert dialler.features == acceptor.features == {"y"}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "peer", "is_believed"),
+    [
+        (("h",), "b@h", True),
+        (("x", "H.example.org"), "b@h.Example.org", True),
+        (("*.example.org",), "b@h.example.org", True),
+        (("10.0.0.1",), "b@10.0.0.1", True),
+        (("*.example.org",), "b@x.h.example.org", False),
+        (("*.example.org",), "b@example.org", False),
+        (("*",), "b@h", False),
+        (("b@h",), "b@h", False),
+        (("g",), "b@h", False),
+        ((), "b@h", False),
+    ],
+)
+def test_a_certificate_speaks_for_the_hosts_that_it_names(hosts: tuple[str, ...], peer: str, is_believed: bool) -> None:
+    if is_believed:
+        check_certificate(hosts, peer)
+        return
+    with pytest.raises(HandshakeRefused, match="made out to"):
+        check_certificate(hosts, peer)
+
+
+def test_a_name_that_the_certificate_does_not_bear_is_refused_before_anything_is_proved() -> None:
+    acceptor = Handshake(B, b"cookie")
+    acceptor.certified = ("elsewhere",)
+    with pytest.raises(HandshakeRefused, match="the certificate of a@h is made out to elsewhere"):
+        acceptor.step(A)
+    console = Handshake(B, b"cookie")
+    console.certified = ("elsewhere",)
+    answer, _ = console.step(msgspec.structs.replace(A, node="console", role="console"))
+    assert isinstance(answer, Challenge)
+
+
+def test_a_guest_is_of_no_cluster_but_not_of_this_name() -> None:
+    guest = msgspec.structs.replace(A, role="guest", cluster_id=b"")
+    assert shake(Handshake(guest, b"cookie"), Handshake(B, b"cookie")) == (True, True)
+    with pytest.raises(HandshakeRefused, match="taken by this very node"):
+        Handshake(B, b"cookie").step(msgspec.structs.replace(guest, node="b@h"))
 
 
 def test_a_node_that_is_not_the_one_dialled_is_refused() -> None:
@@ -154,7 +201,7 @@ def test_no_bytes_get_past_the_declared_words(noise: bytes) -> None:
     assert not is_open
 
 
-def test_rings_must_agree() -> None:
-    check_rings(b"x", b"x", "b@h")
-    with pytest.raises(HandshakeRefused, match="another ring"):
-        check_rings(b"x", b"y", "b@h")
+def test_clusters_must_agree() -> None:
+    check_cluster(b"x", b"x", "b@h")
+    with pytest.raises(HandshakeRefused, match="another cluster"):
+        check_cluster(b"x", b"y", "b@h")

@@ -9,20 +9,44 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
 from roost import limits
+from roost.cluster.hedges import Hedges
 from roost.cluster.vnode import CommandT, ReplyT, Sender, Vnode, VnodeHost
-from roost.core.quorum import Answer, Effects, PutOp, Repair, Send, check_quorum, majority
+from roost.core.quorum import Answer, Effects, PutOp, Repair, Send
 from roost.core.ring import Replica
+from roost.core.terms import (
+    Count,
+    Keeper,
+    ReadOptions,
+    Terms,
+    TermsBook,
+    WriteOptions,
+    WriteTerms,
+    resolve_read,
+    resolve_write,
+)
 from roost.errors import CallTimeout, Overloaded, ProcessDown, Refusal, RoostError
 from roost.otp import Child, GenServer, Reason
 from roost.runtime.clock import Timer
 
 if TYPE_CHECKING:
     from roost.cluster.node import Node
+    from roost.cluster.ring import Placement
+
+ONE: Terms = WriteTerms(1, 1)
+
+
+def who(placement: Placement, partition: int, terms: Terms) -> tuple[Sequence[Replica], Sequence[str]]:
+    """Who serves the copies of a partition for an operation, and who stands in for one of those that fails."""
+    replicas = placement.replicas(partition, terms.n)
+    if terms.is_sloppy:
+        return replicas, placement.spares(partition, terms.n)
+    return [replica for replica in replicas if replica.is_primary], ()
 
 
 class Operation(ABC):
@@ -35,14 +59,15 @@ class Operation(ABC):
 
     Attributes:
         answer: what the caller awaits; its error is the operation's.
+        patience_s: how much of `timeout_s` was left when a replica was asked last; what that is told.
     """
 
-    __slots__ = ("answer", "deadline", "operations", "quorum", "timeout_s")
+    __slots__ = ("answer", "deadline", "operations", "patience_s", "quorum", "timeout_s")
 
     def __init__(self, operations: Operations, quorum: PutOp, timeout_s: float) -> None:
         self.operations = operations
         self.quorum = quorum
-        self.timeout_s = timeout_s
+        self.timeout_s = self.patience_s = timeout_s
         self.answer: asyncio.Future[None] = operations.loop.create_future()
         self.deadline = operations.enter(self) + timeout_s
 
@@ -63,6 +88,7 @@ class Operation(ABC):
                     else:
                         self.answer.set_exception(effect.error)
             elif type(effect) is Send:
+                self.patience_s = max(self.operations.left_s(self), 0.0)
                 self.ask(effect.replica)
             elif type(effect) is Repair:
                 self.repair(effect)
@@ -71,7 +97,7 @@ class Operation(ABC):
 
     def failed(self, replica: Replica, error: RoostError) -> None:
         """A replica has not done what was asked."""
-        if isinstance(error, CallTimeout) and self.operations.is_late(self):
+        if isinstance(error, CallTimeout) and self.operations.left_s(self) <= 0:
             return  # the next sweep ends it as what it is: late
         self.perform(self.quorum.failed(replica))
 
@@ -83,10 +109,15 @@ class Operation(ABC):
 
 
 class Operations:
-    """The operations under way on one node. Its process is `part`; without it nothing may begin."""
+    """The operations under way on one node. Its process is `part`; without it nothing may begin.
+
+    Attributes:
+        hedges: those that ask a further node when one is slow.
+    """
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.hedges = Hedges(node.runtime.clock)
         self._clock = node.runtime.clock
         self._running: dict[Operation, None] = {}
         self._timer: Timer | None = None
@@ -138,9 +169,9 @@ class Operations:
         """Nothing more is to be done for an operation."""
         self._running.pop(operation, None)
 
-    def is_late(self, operation: Operation) -> bool:
-        """Whether the deadline of an operation has passed."""
-        return self._clock.now() >= operation.deadline
+    def left_s(self, operation: Operation) -> float:
+        """How long it is until the deadline of an operation, in seconds; less than 0 when it has passed."""
+        return operation.deadline - self._clock.now()
 
     def part(self) -> Child:
         """The process that operations belong to, as a part of the node."""
@@ -156,6 +187,7 @@ class Operations:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.hedges.close()
         for operation in list(self._running):
             operation.fail(ProcessDown(f"the coordinator of {self.node.name}", "shutdown"))
 
@@ -200,10 +232,10 @@ class _Command(Operation):
         """Here in this very turn, or over the link."""
         node, heard = self.operations.node, partial(self._heard, replica)
         if replica.node == node.name:
-            self._host.ask(replica.partition, self._command, Sender(node.name, heard))
+            self._host.ask(replica.slot, self._command, Sender(node.name, heard))
         else:
-            body = self._host.envelope(replica.partition, self._encoded)
-            node.fabric.request(replica.node, self._host.service, body, self.timeout_s, heard)
+            body = self._host.envelope(replica.slot, not replica.is_primary, self._encoded)
+            node.fabric.request(replica.node, self._host.service, body, self.patience_s, heard)
 
     def _heard(self, replica: Replica, outcome: Any) -> None:
         quorum = self.quorum
@@ -228,10 +260,20 @@ class VnodeRing(Generic[CommandT, ReplyT]):
         node: this node; it gets the ring's vnodes as a part.
         kind: the class of the vnodes; every node must add the same.
         name: what the ring is called; the name of the class when not given.
+        n: how many vnodes may handle one command.
+
+    Raises:
+        InvalidQuorum: when n is not from 1 to REPLICAS_MAX.
     """
 
-    def __init__(self, node: Node, kind: type[Vnode[CommandT, ReplyT]], name: str | None = None) -> None:
+    def __init__(
+        self, node: Node, kind: type[Vnode[CommandT, ReplyT]], name: str | None = None, n: int = limits.REPLICAS
+    ) -> None:
         self.name = name or kind.__name__
+        node.needs_copies(n)
+        keeper = Keeper(f"the ring {self.name!r}", n)
+        self._writes = TermsBook(resolve_write, WriteOptions(), keeper)
+        self._reads = TermsBook(resolve_read, ReadOptions(), keeper)
         self.host = VnodeHost(node, self.name, kind, kind)
         self._node = node
         node.add_part(self.host.part())
@@ -250,7 +292,7 @@ class VnodeRing(Generic[CommandT, ReplyT]):
             NoQuorum: when no vnode could answer.
             DeadlineExceeded: when none answered in time.
         """
-        return (await self._run(key, command, 1, 1, timeout_s))[0]
+        return (await self._run(self.partition(key), command, ONE, timeout_s))[0]
 
     async def write(
         self,
@@ -258,21 +300,30 @@ class VnodeRing(Generic[CommandT, ReplyT]):
         command: CommandT,
         *,
         n: int | None = None,
-        w: int | None = None,
+        w: Count | None = None,
+        pw: Count | None = None,
+        node_confirms: Count | None = None,
+        sloppy: bool = True,
         timeout_s: float = limits.OPERATION_TIMEOUT_S,
     ) -> list[ReplyT]:
-        """Let the `n` vnodes of `key` handle `command`; return the first `w` replies.
+        """Let the `n` vnodes of `key` handle `command`; return the replies, `w` of them or more.
 
         Args:
-            n: how many vnodes; 3 when not given, or all when there are fewer nodes.
+            n: how many vnodes; as many as the ring declares when not given, or all when there are fewer nodes.
             w: how many replies to wait for; more than half of n when not given.
+            pw: how many of them must be of vnodes on their own node, not of those that stand in for one.
+            node_confirms: how many different nodes must have replied.
+            sloppy: whether other nodes stand in for those that are down.
 
         Raises:
-            InvalidQuorum: when this cluster can never satisfy n or w.
+            InvalidQuorum: when this cluster can never satisfy the numbers.
             NoQuorum: when too few can answer; some may have handled it.
             DeadlineExceeded: when too few answer in time; some may have handled it.
         """
-        return await self._quorum("w", key, command, n, w, timeout_s)
+        options = WriteOptions(n=n, w=w, pw=pw, node_confirms=node_confirms, sloppy=sloppy)
+        partition = self.partition(key)
+        terms = self._writes.terms(options, self._node.placement.breadth(partition))
+        return await self._run(partition, command, terms, timeout_s)
 
     async def read(
         self,
@@ -280,25 +331,41 @@ class VnodeRing(Generic[CommandT, ReplyT]):
         command: CommandT,
         *,
         n: int | None = None,
-        r: int | None = None,
+        r: Count | None = None,
+        pr: Count | None = None,
+        node_confirms: Count | None = None,
+        sloppy: bool = True,
         timeout_s: float = limits.OPERATION_TIMEOUT_S,
     ) -> list[ReplyT]:
         """As `write`, for a command that changes nothing."""
-        return await self._quorum("r", key, command, n, r, timeout_s)
+        options = ReadOptions(n=n, r=r, pr=pr, node_confirms=node_confirms, sloppy=sloppy)
+        partition = self.partition(key)
+        terms = self._reads.terms(options, self._node.placement.breadth(partition))
+        return await self._run(partition, command, terms, timeout_s)
 
-    async def _quorum(
-        self, parameter: str, key: str, command: CommandT, n: int | None, needed: int | None, timeout_s: float
-    ) -> list[ReplyT]:
-        members = len(self._node.ring.members)
-        n = min(limits.REPLICAS, members) if n is None else n
-        needed = majority(n) if needed is None else needed
-        check_quorum(parameter, needed, n, members)
-        return await self._run(key, command, n, needed, timeout_s)
+    async def coverage(
+        self, command: CommandT, *, n: int | None = None, timeout_s: float = limits.OPERATION_TIMEOUT_S
+    ) -> AsyncGenerator[ReplyT, None]:
+        """Ask one vnode of every partition; give all replies as they come, in no particular order.
 
-    async def _run(self, key: str, command: CommandT, n: int, needed: int, timeout_s: float) -> list[ReplyT]:
-        partition, placement = self.partition(key), self._node.placement
-        replicas: Sequence[Replica] = placement.replicas(partition, n)
-        quorum = PutOp(replicas, needed, placement.spares(partition, n))
+        Args:
+            command: what their `cover` takes.
+            n: how many copies there are to choose from; those that the ring declares when not given.
+            timeout_s: how long one node may take for some hundred replies.
+
+        Raises:
+            Refusal: a vnode's own.
+            CoverageFailed: at the end, when no node could answer for some partitions.
+        """
+        copies = self._reads.terms({"n": n, "r": 1}, self._reads.keeper.copies).n
+        async with aclosing(self.host.coverages.run(command, copies, timeout_s)) as replies:
+            async for reply in replies:
+                found: Any = reply
+                yield found
+
+    async def _run(self, partition: int, command: CommandT, terms: Terms, timeout_s: float) -> list[ReplyT]:
+        replicas, spares = who(self._node.placement, partition, terms)
+        quorum = PutOp(replicas, terms, spares)
         operation = _Command(self._node.operations, quorum, timeout_s, self.host, command)
         operation.perform(quorum.begin())
         if not quorum.is_answered:

@@ -1,10 +1,14 @@
 """The mesh of links between this node and the others: who can be reached, and how to speak to them.
 
+Who belongs to the mesh is told by `know`, at any time: links to others are hung up and refused. A member is admitted
+when it is known here, knows this node, and belongs to the same cluster by `identity`. A guest is admitted without
+either: it may ask only what is served with `guests=True`.
+
 One connection per pair of nodes; the node with the smaller name dials, and dials again for ever, so two nodes never
 hold two. A connection that a known peer opens anew replaces the old one: the watchers see it go down, then up.
 
-When things fail: a killed node is noticed when the kernel closes its connection; one that hangs, or is cut off, after
-HEARTBEATS_MISSED_MAX silent heartbeats. What this node sees says nothing about what others see: in a netsplit each
+When things fail: a killed node is noticed when the kernel closes its connection; one that hangs, or is cut off, within
+2 s: see `roost.cluster.pulse`. What this node sees says nothing about what others see: in a netsplit each
 side has its own view.
 """
 
@@ -12,19 +16,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 import msgspec
 
 from roost import limits
+from roost.cluster.guest_link import GuestLink
 from roost.cluster.link import Link, OnReply, Service
+from roost.cluster.pulse import Pulse
 from roost.config import Address, Config
 from roost.errors import HandshakeRefused, InvariantViolated, NodeDown
 from roost.runtime import Runtime
 from roost.runtime.net import Listener
-from roost.wire.handshake import NONCE_BYTES, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Handshake, Hello, check_rings
+from roost.wire.handshake import (
+    FEATURES,
+    NONCE_BYTES,
+    OTHER_CLUSTER,
+    PROTOCOL_VERSION,
+    PROTOCOL_VERSION_MIN,
+    Handshake,
+    Hello,
+    Role,
+    check_cluster,
+)
 
 logger = logging.getLogger("roost.fabric")
 
@@ -56,9 +72,9 @@ class Fabric:
     """This node's links.
 
     Args:
-        config: this node's name, cluster, cookie and the members that may connect.
-        runtime: the clock and the entropy of this node.
-        ring_digest: what every member's ring must agree with.
+        config: this node's name, cluster and cookie, where it listens, and its certificates.
+        runtime: the clock, the entropy and the network of this node.
+        identity: what tells this node's cluster from others of the same name; every member has the same.
 
     Attributes:
         node: this node's name.
@@ -66,23 +82,74 @@ class Fabric:
         epoch: grows whenever a peer comes or goes; for caches of what depends on who is up.
     """
 
-    def __init__(self, config: Config, runtime: Runtime, ring_digest: bytes) -> None:
+    def __init__(self, config: Config, runtime: Runtime, identity: bytes) -> None:
         self.node = config.name
         self.incarnation = runtime.entropy.number(INCARNATION_BITS)
         self.epoch = 0
         self._config = config
         self._runtime = runtime
-        self._ring_digest = ring_digest
-        self._places = {seed.name: seed.address for seed in config.seeds if seed.name != config.name}
+        self._identity = identity
+        self._places: dict[str, Address] = {}
+        self._moved: dict[str, Address] = {}
         self._services: dict[str, Service] = {}
+        self._guest_services: dict[str, Service] = {}
         self._peers: dict[str, Link] = {}
+        self._refusals: dict[str, str] = {}
         self._links: dict[Link, None] = {}
+        self._pulse = Pulse(self.node, self._peers)
         self._watchers: dict[Watcher, None] = {}
+        self._on_known: dict[Callable[[], None], None] = {}
         self._up: tuple[str, ...] = (self.node,)
         self._last_beat = runtime.clock.now()
         self._listener: Listener | None = None
         self._all_released: asyncio.Future[None] | None = None
         self._is_stopping = False
+
+    # Belonging.
+
+    @property
+    def identity(self) -> bytes:
+        """What tells this node's cluster from others of the same name. It changes when the node is admitted to another
+        cluster: every link with a member of the former one is hung up then."""
+        return self._identity
+
+    @identity.setter
+    def identity(self, identity: bytes) -> None:
+        if identity == self._identity:
+            return
+        self._identity = identity
+        for link in list(self._links):
+            if link.role == "node" and (link.is_open or link.dialled):
+                link.hang_up(f"{self.node} has gone over to another cluster")
+
+    def know(self, places: Mapping[str, Address], moved: Mapping[str, Address] | None = None) -> None:
+        """From now on the members are these, this node among them or not, and there they are.
+
+        Links to members that are not named any more are hung up, with a reason. New ones are dialled by the mesh's
+        processes, if they are this node's to dial. A link that is up stays up when only its address is another.
+
+        Args:
+            places: every member, and where it is.
+            moved: where to look for a member when nothing answers there.
+        """
+        self._moved = dict(moved or {})
+        self._places = {name: address for name, address in places.items() if name != self.node}
+        for link in list(self._links):
+            peer = link.peer or link.peer_wanted
+            if link.role == "node" and peer and peer not in self._places:
+                link.hang_up(f"{peer} is no member of this cluster any more")
+        for told in list(self._on_known):
+            told()
+
+    @property
+    def known(self) -> Mapping[str, Address]:
+        """The other members, and where they are."""
+        return self._places
+
+    def on_known(self, told: Callable[[], None]) -> Callable[[], None]:
+        """Call `told` after every `know`. Returns what ends that."""
+        self._on_known[told] = None
+        return lambda: self._on_known.pop(told, None)
 
     # Speaking.
 
@@ -98,6 +165,30 @@ class Fabric:
             on_reply(NodeDown(peer, "not connected"))
         else:
             link.request(service, body, timeout_s, on_reply)
+
+    def bulk(self, peer: str, service: str, body: bytes, timeout_s: float, on_reply: OnReply) -> None:
+        """Ask a service of another node something that carries much, such as a batch of handoff.
+
+        As `request`, but calls, casts and heartbeats to the peer never wait behind it: at most BULK_TURN_BYTES leave
+        between two of their flushes, and only while the transport holds little. Such requests keep their order among
+        themselves. Overloaded when LINK_BULK_BYTES_MAX wait already.
+        """
+        link = self._peers.get(peer)
+        if link is None:
+            on_reply(NodeDown(peer, "not connected"))
+        else:
+            link.bulk(service, body, timeout_s, on_reply)
+
+    async def call_bulk(self, peer: str, service: str, body: bytes, timeout_s: float) -> msgspec.Raw:
+        """Ask as `bulk` does, and wait for the encoded reply.
+
+        Raises:
+            RoostError: whatever `bulk` would have handed to `on_reply`.
+        """
+        link = self._peers.get(peer)
+        if link is None:
+            raise NodeDown(peer, "not connected")
+        return await link.call(service, body, timeout_s, is_bulk=True)
 
     async def call(self, peer: str, service: str, body: bytes, timeout_s: float = limits.CALL_TIMEOUT_S) -> msgspec.Raw:
         """Ask a service of another node and wait for its encoded reply.
@@ -134,11 +225,19 @@ class Fabric:
             raise NodeDown(peer, "not connected")
         await link.writable()
 
-    def serve(self, name: str, service: Service) -> None:
-        """Offer a service to the other nodes under `name`; there is one service per name."""
+    def serve(self, name: str, service: Service, *, guests: bool = False) -> None:
+        """Offer a service to the members and to consoles under `name`; there is one service per name.
+
+        Args:
+            name: what they call it.
+            service: who answers.
+            guests: whether nodes may ask it, too, that know the cookie, but are no members.
+        """
         if name in self._services:
             raise InvariantViolated(f"two services are called {name!r}")
         self._services[name] = service
+        if guests:
+            self._guest_services[name] = service
 
     # Seeing.
 
@@ -167,10 +266,9 @@ class Fabric:
 
     # Links: what the mesh's processes ask for.
 
-    @property
-    def services(self) -> dict[str, Service]:
-        """What other nodes may ask of this one."""
-        return self._services
+    def services_for(self, role: Role) -> Mapping[str, Service]:
+        """What others may ask of this one: guests only what is served for them."""
+        return self._guest_services if role == "guest" else self._services
 
     def peers_to_dial(self) -> tuple[str, ...]:
         """The members that this node connects to; the others connect to it."""
@@ -186,25 +284,37 @@ class Fabric:
             return None
         if self._listener is not None:
             return self._listener.address
-        self._listener = await self._runtime.net.listen(self._config.listen, self._accept)
+        self._listener = await self._runtime.net.listen(self._config.listen, self._accept, self._config.tls)
         return self._listener.address
 
     async def dial(self, peer: str) -> None:
-        """Connect to `peer` unless it is connected; the handshake goes on after this returns.
+        """Connect to `peer` unless it is connected, or no member; the handshake goes on after this returns.
 
         Raises:
             OSError: when nothing answers there.
         """
-        if self.is_up(peer) or any(link.peer_wanted == peer for link in self._links):
+        place = self._places.get(peer)
+        if place is None or self.is_up(peer) or any(link.peer_wanted == peer for link in self._links):
             return
+        try:
+            await self._dial(peer, place)
+        except OSError:
+            moved = self._moved.get(peer, place)
+            if moved == place:
+                raise
+            await self._dial(peer, moved)
+
+    async def _dial(self, peer: str, place: Address) -> None:
         made: list[Link] = []
 
         def make() -> Link:
-            made.append(self._link(peer))
-            return made[-1]
+            link = self._link(peer)
+            self._links[link] = None  # from now on, so that nobody dials the peer a second time meanwhile
+            made.append(link)
+            return link
 
         try:
-            await self._runtime.net.connect(self._places[peer], make, limits.HANDSHAKE_S)
+            await self._runtime.net.connect(place, make, limits.HANDSHAKE_S, self._config.tls)
         except BaseException:
             for link in made:  # uvloop makes the protocol before it knows whether anything answers
                 self.released(link)
@@ -216,10 +326,13 @@ class Fabric:
         lagged = now - self._last_beat > 2 * limits.HEARTBEAT_S
         self._last_beat = now
         for link in list(self._links):
-            link.beat(now, lagged=lagged)
+            if self._peers.get(link.peer) is not link:
+                link.beat(now, lagged=lagged)
+        self._pulse.beat(self._up, now, lagged=lagged)
 
     def expire(self) -> None:
-        """Called every EXPIRE_S: end the requests whose time is up."""
+        """Called every EXPIRE_S: end the requests whose time is up, and give up who was asked and is silent."""
+        self._pulse.turn()
         now = self._runtime.clock.now()
         for link in list(self._peers.values()):
             link.expire(now)
@@ -252,37 +365,57 @@ class Fabric:
 
     # Links: what they tell.
 
+    def connected(self, link: Link) -> None:
+        """There is a connection: it counts from now on. What is accepted with a bad certificate never gets here."""
+        self._links[link] = None
+
     def admit(self, peer: Hello) -> None:
-        """Decide on a peer that has proved that it knows the cookie: any console, and members of the same ring."""
+        """Decide on a peer that has proved that it knows the cookie.
+
+        Raises:
+            HandshakeRefused: a member that is not known here or belongs to another cluster; one console or guest too
+                many; anybody while this node stops.
+        """
         if self._is_stopping:
             raise HandshakeRefused(f"{self.node} is stopping")
-        if peer.role == "console":
-            if sum(link.is_console for link in self._links) >= limits.CONSOLES_MAX:
-                raise HandshakeRefused(f"{limits.CONSOLES_MAX} consoles are connected already")
+        if peer.role != "node":
+            seats = limits.CONSOLES_MAX if peer.role == "console" else limits.GUESTS_MAX
+            if sum(link.is_open and link.role == peer.role for link in self._links) >= seats:
+                raise HandshakeRefused(f"{seats} {peer.role}s are connected already")
             return
         if peer.node not in self._places:
             raise HandshakeRefused(f"{peer.node} is not a member of this cluster")
-        check_rings(self._ring_digest, peer.ring, peer.node)
+        check_cluster(self._identity, peer.cluster_id, peer.node)
 
     def opened(self, link: Link) -> None:
         """A handshake is done."""
-        if link.is_console:
+        if link.role != "node":
             return
         old = self._peers.get(link.peer)
         if old is not None:
             old.hang_up("replaced by a new connection", abort=True)
         self._peers[link.peer] = link
+        self._refusals.pop(link.peer, None)
         logger.info("%s: %s is up", self.node, link.peer)
         self._changed(PeerUp(link.peer, link.incarnation))
+
+    def doubted(self, node: str) -> None:
+        """A peer does not hear `node`: see whether it answers this node."""
+        self._pulse.told(node)
 
     def closed(self, link: Link, reason: str) -> None:
         """A link is down, or will never be up."""
         if link.peer and self._peers.get(link.peer) is link:
             del self._peers[link.peer]
+            self._pulse.gone(link.peer)
             logger.info("%s: %s is down: %s", self.node, link.peer, reason)
             self._changed(PeerDown(link.peer, link.incarnation, reason))
-        elif not self._is_stopping and not link.is_console:
-            logger.warning("%s: no link with %s: %s", self.node, link.peer_wanted or "a stranger", reason)
+        elif not self._is_stopping and link.role == "node":
+            who = link.peer_wanted or "a stranger"
+            is_passing = OTHER_CLUSTER in reason and self._refusals.get(who) != reason
+            level = logging.INFO if is_passing else logging.WARNING
+            self._refusals[who] = reason
+            logger.log(level, "%s: no link with %s: %s", self.node, who, reason)
 
     def released(self, link: Link) -> None:
         """A connection is gone for good."""
@@ -296,20 +429,30 @@ class Fabric:
         return self._link(None)
 
     def _link(self, peer: str | None) -> Link:
-        entropy = self._runtime.entropy
-        hello = Hello(
+        handshake = Handshake(self.hello("node"), self._config.cookie, peer)
+        return Link(self, self._runtime.clock, handshake, dialled=peer is not None)
+
+    def hello(self, role: Role) -> Hello:
+        """How this node introduces itself, with a fresh nonce."""
+        return Hello(
             version=PROTOCOL_VERSION,
             version_min=PROTOCOL_VERSION_MIN,
             cluster=self._config.cluster,
             node=self.node,
             incarnation=self.incarnation,
-            role="node",
-            ring=self._ring_digest,
-            nonce=entropy.token(NONCE_BYTES),
+            role=role,
+            cluster_id=self._identity,
+            nonce=self._runtime.entropy.token(NONCE_BYTES),
+            features=FEATURES,
         )
-        link = Link(self, self._runtime.clock, Handshake(hello, self._config.cookie, peer), dialled=peer is not None)
-        self._links[link] = None
-        return link
+
+    def guest(self, address: Address) -> GuestLink:
+        """A link as a guest of the node at `address`, for questions to a cluster that this node is no member of.
+
+        Use it as an async context manager; see `GuestLink` for what it raises.
+        """
+        config = self._config
+        return GuestLink(self._runtime, address, self.hello("guest"), config.cookie, config.tls)
 
     def _changed(self, event: PeerUp | PeerDown) -> None:
         self.epoch += 1

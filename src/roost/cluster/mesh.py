@@ -1,4 +1,4 @@
-"""The processes that keep a fabric alive: one listens, one beats, one dials each peer.
+"""The processes that keep a fabric alive: one listens and beats, one dials each peer, one calls up the diallers.
 
 When one of them crashes its supervisor starts it anew; links that are open do not notice.
 """
@@ -26,6 +26,10 @@ class Expire(msgspec.Struct, frozen=True):
 
 class Dial(msgspec.Struct, frozen=True):
     """Time to try to reach the peer, unless it is there."""
+
+
+class Known(msgspec.Struct, frozen=True):
+    """The members of the cluster are others now."""
 
 
 class Heart(GenServer):
@@ -86,7 +90,47 @@ class Dialler(GenServer):
         self._unwatch()
 
 
+class Roll(GenServer):
+    """Sees to it that there is one dialler for each peer that this node has to dial, and none for others.
+
+    The diallers stand under `diallers`, each with its peer's name as its id. When either of the two crashes, both are
+    started anew: the roll begins with the fabric's word for who is a member.
+    """
+
+    async def init(self, fabric: Fabric, diallers: str) -> None:
+        self._fabric = fabric
+        self._diallers = Supervisor.whereis(diallers)
+        self._dialled: set[str] = set()
+        me = self.handle
+        self._forget = fabric.on_known(lambda: send(me, Known()))
+        await self._call_up()
+
+    @info
+    async def known(self, message: Known) -> None:
+        """Start the diallers that are missing, and end those whose peer is no member any more."""
+        await self._call_up()
+
+    async def _call_up(self) -> None:
+        wanted = set(self._fabric.peers_to_dial())
+        for peer in sorted(self._dialled - wanted):
+            self._dialled.discard(peer)
+            await self._diallers.terminate_child(peer)
+            await self._diallers.delete_child(peer)
+        for peer in sorted(wanted - self._dialled):
+            await self._diallers.start_child(Dialler.child(self._fabric, peer, id=peer))
+            self._dialled.add(peer)
+
+    def terminate(self, reason: Reason) -> None:
+        """Look at the members no more."""
+        self._forget()
+
+
 def mesh(fabric: Fabric) -> Child:
     """The supervised processes of a fabric, as one child of the node."""
-    diallers = [Dialler.child(fabric, peer, id=f"dial {peer}") for peer in fabric.peers_to_dial()]
-    return Supervisor.child([Heart.child(fabric, id="heart"), *diallers], id="mesh")
+    diallers = f"diallers of {fabric.node}"
+    calling = Supervisor.child(
+        [Supervisor.child(id="diallers", name=diallers), Roll.child(fabric, diallers, id="roll")],
+        strategy="one_for_all",
+        id="calling",
+    )
+    return Supervisor.child([Heart.child(fabric, id="heart"), calling], id="mesh")

@@ -1,10 +1,13 @@
-"""The ring: which node is responsible for which key.
+"""The ring: which nodes hold the copies of a key.
 
 Theory of operation (Dynamo, section 4.2 and 4.6; Riak Core). A key is hashed with SHA-1 onto a circle of 2**160 points,
-which is cut into Q partitions of equal size, fixed at the cluster's birth. A key is owned by the partition *after* its
-hash. Its replicas live in the first partitions clockwise from there that belong to different nodes: a partition whose
-node already holds a copy is skipped, so N copies are on N nodes whenever there are that many, whatever Q and the
-number of nodes are.
+which is cut into Q partitions of equal size, fixed at the cluster's birth. A key belongs to the partition *after* its
+hash. Walking clockwise from that partition, every node is met once; the first N that are met hold the copies of the
+key, and the node that is met k-th holds the copy with the index k. Where nodes lie in zones, one of a zone that holds a
+copy already waits until every zone has one, so N copies lie in N zones whenever there are that many.
+
+A copy is named by its partition and its index, packed in one number, its *slot*. The slot stays when its holder
+changes, so what moves when the ring changes is whole slots.
 
 The canonical encoding of a key is Riak's own: the Erlang external term of the pair of two binaries. So keys lie where
 Riak would put them: ("bucket", "key") hashes to 28d8ddc5d00e8d5eb7f88a36eb0190b7e9b229a6.
@@ -15,12 +18,18 @@ Invariant: every partition has exactly one owner, and a preference list never na
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container
-from typing import NamedTuple
+from collections.abc import Container, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import msgspec
 
-HASH_BITS = 160
+from roost.limits import REPLICAS_MAX
+
+HASH_BITS: Final = 160
+SLOT_BITS: Final = (REPLICAS_MAX - 1).bit_length()
+"""Bits of a slot that hold the index."""
+INDEX_MASK: Final = (1 << SLOT_BITS) - 1
 
 
 def key_hash(bucket: bytes, key: bytes) -> int:
@@ -29,33 +38,53 @@ def key_hash(bucket: bytes, key: bytes) -> int:
     return int.from_bytes(hashlib.sha1(term, usedforsecurity=False).digest(), "big")
 
 
-class Replica(NamedTuple):
-    """One entry of a preference list: `node` serves `partition`, as its owner or, when the owner is down, for it."""
+def slot_of(partition: int, index: int) -> int:
+    """The slot of the copy `index` of `partition`."""
+    return partition << SLOT_BITS | index
 
-    partition: int
+
+def partition_and_index(slot: int) -> tuple[int, int]:
+    """Which copy of which partition a slot is."""
+    return slot >> SLOT_BITS, slot & INDEX_MASK
+
+
+class Replica(NamedTuple):
+    """One entry of a preference list: `node` serves the copy `slot`, as its holder or, when that is down, for it."""
+
+    slot: int
     node: str
     is_primary: bool
 
+    @property
+    def partition(self) -> int:
+        """The partition of the slot."""
+        return self.slot >> SLOT_BITS
+
 
 class Ring(msgspec.Struct, frozen=True):
-    """Who owns each partition.
+    """Who owns each partition, and therefore who holds which copy.
 
     Attributes:
         members: the nodes, sorted by name.
         owners: per partition, the position of its owner in `members`.
+        zones: per member, the zone that it lies in, "" for a zone of its own; empty when there are none.
 
     Raises:
-        ValueError: when the number of partitions is not a power of 2, or an owner is not a member.
+        ValueError: when the number of partitions is not a power of 2, an owner is not a member, or the zones are not
+            one for each member.
     """
 
     members: tuple[str, ...]
     owners: tuple[int, ...]
+    zones: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.owners or len(self.owners) & (len(self.owners) - 1):
             raise ValueError(f"{len(self.owners)} partitions are not a power of 2")
         if not all(0 <= owner < len(self.members) for owner in self.owners):
             raise ValueError("a partition whose owner is not a member")
+        if self.zones and len(self.zones) != len(self.members):
+            raise ValueError(f"{len(self.zones)} zones for {len(self.members)} members")
 
     @property
     def size(self) -> int:
@@ -74,38 +103,74 @@ class Ring(msgspec.Struct, frozen=True):
         """The partitions of a node, in order."""
         return tuple(partition for partition in range(self.size) if self.owner(partition) == node)
 
-    def preference_list(self, partition: int, n: int, up: Container[str]) -> tuple[Replica, ...]:
-        """Who holds the `n` copies of what `partition` owns, as far as nodes are up.
+    def counts(self) -> dict[str, int]:
+        """How many partitions each member owns."""
+        counts = dict.fromkeys(self.members, 0)
+        for owner in self.owners:
+            counts[self.members[owner]] += 1
+        return counts
 
-        The primaries are the first `n` partitions clockwise that belong to different nodes. A primary whose node is
-        not in `up` is stood in for by the next node clockwise that is up and holds no copy yet; that fallback serves
-        the *primary's* partition. With too few nodes up the list is shorter than `n`.
-        """
-        walk = self._walk(partition)
-        nodes = list(walk)
-        spares = iter([node for node in nodes[n:] if node in up])
-        replicas: list[Replica] = []
-        for node in nodes[:n]:
-            stand_in = node if node in up else next(spares, None)
-            if stand_in is not None:
-                replicas.append(Replica(walk[node], stand_in, stand_in == node))
-        return tuple(replicas)
-
-    def spares(self, partition: int, n: int, up: Container[str]) -> tuple[str, ...]:
-        """The nodes that are up, hold no copy and stand in for none: who is next, clockwise, when another one fails."""
-        taken = [replica.node for replica in self.preference_list(partition, n, up)]
-        return tuple(node for node in list(self._walk(partition))[n:] if node in up and node not in taken)
+    def order(self, partition: int) -> tuple[str, ...]:
+        """Every node that owns anything, in the order in which they hold the copies of `partition`."""
+        return _orders(self)[partition]
 
     def digest(self) -> bytes:
         """What two nodes compare to know that they hold the same ring."""
         return hashlib.sha256(msgspec.msgpack.encode(self)).digest()
 
-    def _walk(self, partition: int) -> dict[str, int]:
-        """Every node, in clockwise order, with the first of its partitions."""
-        walk: dict[str, int] = {}
-        for step in range(self.size):
-            position = partition + step & self.size - 1
-            walk.setdefault(self.owner(position), position)
-            if len(walk) == len(self.members):
-                break
-        return walk
+
+def preference_list(order: Sequence[str], partition: int, n: int, up: Container[str]) -> tuple[Replica, ...]:
+    """Who serves the `n` copies of what `partition` owns, as far as nodes are up.
+
+    A holder that is not in `up` is stood in for by the next node of `order` that is up and holds no copy; that fallback
+    serves the *holder's* slot. With too few nodes up the list is shorter than `n`.
+
+    Args:
+        order: who holds the copies, and who stands in for them, in this order.
+    """
+    spares = iter([node for node in order[n:] if node in up])
+    replicas: list[Replica] = []
+    for index, node in enumerate(order[:n]):
+        stand_in = node if node in up else next(spares, None)
+        if stand_in is not None:
+            replicas.append(Replica(slot_of(partition, index), stand_in, stand_in == node))
+    return tuple(replicas)
+
+
+def spares(order: Sequence[str], n: int, up: Container[str]) -> tuple[str, ...]:
+    """The nodes that are up, hold no copy and stand in for none: who is next when another one fails."""
+    down = sum(node not in up for node in order[:n])
+    return tuple(node for node in order[n:] if node in up)[down:]
+
+
+@lru_cache(maxsize=16)
+def _orders(ring: Ring) -> tuple[tuple[str, ...], ...]:
+    """The order of every partition, from one walk round the circle against its direction."""
+    walk: list[int] = []
+    for partition in range(2 * ring.size - 1, ring.size - 1, -1):  # the first turn fills the walk
+        _meet(walk, ring.owners[partition - ring.size])
+    orders: list[tuple[str, ...]] = []
+    for partition in range(ring.size - 1, -1, -1):
+        _meet(walk, ring.owners[partition])
+        orders.append(_spread(ring, walk))
+    return tuple(reversed(orders))
+
+
+def _meet(walk: list[int], owner: int) -> None:
+    if owner in walk:
+        walk.remove(owner)
+    walk.insert(0, owner)
+
+
+def _spread(ring: Ring, walk: Sequence[int]) -> tuple[str, ...]:
+    """The nodes of a walk, every zone once before any zone comes again."""
+    if not ring.zones:
+        return tuple(ring.members[member] for member in walk)
+    seen: dict[str, int] = {}
+    ranked: list[tuple[int, int]] = []
+    for place, member in enumerate(walk):
+        zone = ring.zones[member]
+        rank = seen.get(zone, 0) if zone else 0
+        seen[zone] = rank + 1
+        ranked.append((rank, place))
+    return tuple(ring.members[walk[place]] for _, place in sorted(ranked))

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("roost.storage")
 
 STORE: Final = "data"
-PARTITION_BYTES: Final = 2
+SLOT_BYTES: Final = 2
 FORMAT_KEY: Final = b"\xff\xffformat"
-FORMAT: Final = b"1"
+FORMAT: Final = b"2"
+LOADED_PER_TURN: Final = 2000
+"""Items that are loaded before everybody else has a turn."""
 
 OnDurable = Callable[[RoostError | None], None]
 """Called exactly once: with None when a write is durable, or with what went wrong."""
@@ -40,14 +42,15 @@ class Storage:
     """The memory of one node.
 
     Args:
-        runtime: the node's disk, if it has one.
+        runtime: the node's clock, and its disk, if it has one.
 
     Attributes:
-        tables: for each partition that holds anything, its keys and values. To be read; `put` and `delete` write.
+        tables: for each slot that holds anything, its keys and values. To be read; `put` and `delete` write.
     """
 
     def __init__(self, runtime: Runtime) -> None:
         self.tables: dict[int, dict[bytes, bytes]] = {}
+        self._clock = runtime.clock
         self._disk = runtime.disk
         self._store: Store | None = None
         self._dirty: dict[bytes, bytes | None] = {}
@@ -63,29 +66,33 @@ class Storage:
         return self._disk is not None
 
     def counts(self) -> Mapping[int, int]:
-        """How many keys each partition holds, without those that hold none."""
-        return {partition: len(table) for partition, table in self.tables.items() if table}
+        """How many keys each slot holds, without those that hold none."""
+        return {slot: len(table) for slot, table in self.tables.items()}
 
-    def get(self, partition: int, key: bytes) -> bytes | None:
-        """What is stored under a key of a partition, durable or not."""
-        table = self.tables.get(partition)
+    def get(self, slot: int, key: bytes) -> bytes | None:
+        """What is stored under a key of a slot, durable or not."""
+        table = self.tables.get(slot)
         return None if table is None else table.get(key)
 
-    def put(self, partition: int, key: bytes, value: bytes) -> None:
+    def put(self, slot: int, key: bytes, value: bytes) -> None:
         """Store a value; readers see it from now on. Ask `when_durable` to know when it is safe."""
-        table = self.tables.get(partition)
+        table = self.tables.get(slot)
         if table is None:
-            table = self.tables[partition] = {}
+            table = self.tables[slot] = {}
         table[key] = value
         if self._disk is not None:
-            self._dirty[partition.to_bytes(PARTITION_BYTES, "big") + key] = value
+            self._dirty[slot.to_bytes(SLOT_BYTES, "big") + key] = value
             self._commit_soon()
 
-    def delete(self, partition: int, key: bytes) -> None:
+    def delete(self, slot: int, key: bytes) -> None:
         """Forget a key."""
-        table = self.tables.get(partition)
-        if table is not None and table.pop(key, None) is not None and self._disk is not None:
-            self._dirty[partition.to_bytes(PARTITION_BYTES, "big") + key] = None
+        table = self.tables.get(slot)
+        if table is None or table.pop(key, None) is None:
+            return
+        if not table:
+            del self.tables[slot]
+        if self._disk is not None:
+            self._dirty[slot.to_bytes(SLOT_BYTES, "big") + key] = None
             self._commit_soon()
 
     def when_durable(self, on_durable: OnDurable) -> None:
@@ -186,10 +193,12 @@ class Storage:
             await store.commit([(FORMAT_KEY, FORMAT)])
         elif found != FORMAT:
             raise ConfigError("data", f"the folder was written by another version of Roost (format {found.decode()})")
-        for key, value in store.scan(b""):
+        for number, (key, value) in enumerate(store.scan(b"")):
+            if number % LOADED_PER_TURN == 0:
+                await self._clock.sleep(0)
             if key != FORMAT_KEY:
-                partition = int.from_bytes(key[:PARTITION_BYTES], "big")
-                self.tables.setdefault(partition, {})[key[PARTITION_BYTES:]] = value
+                slot = int.from_bytes(key[:SLOT_BYTES], "big")
+                self.tables.setdefault(slot, {})[key[SLOT_BYTES:]] = value
 
 
 class _Commit(msgspec.Struct, frozen=True):

@@ -18,6 +18,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from roost.cluster.node import Node
+from roost.core.layout import Layout
+from roost.core.ring import Replica
 from roost.demo.ring import Ping, ring_view
 from roost.errors import RoostError
 from roost.web.answer import Receive, Scope, Send, answer, encode, fail, refuse
@@ -112,9 +114,18 @@ class Site:
             await fail(send, error, key=key)
             return
         node = Node.current()
-        found = [{"partition": each.partition, "node": each.node, "primary": each.is_primary} for each in replicas]
+        layout = node.placement.layout
+        found = [{"partition": _met(layout, each), "node": each.node, "primary": each.is_primary} for each in replicas]
         partition = node.placement.partition_of(self._store.name.encode(), key.encode())
         await answer(send, 200, encode({"key": key, "partition": partition, "preference_list": found}))
+
+
+def _met(layout: Layout, replica: Replica) -> int:
+    """Where on the ring the holder of a copy is met first, clockwise from the partition of the key."""
+    holder, start = layout.holder(replica.slot), replica.partition
+    ring = layout.rings[layout.at[start]]
+    walk = ((start + step) % ring.size for step in range(ring.size))
+    return next((partition for partition in walk if ring.owner(partition) == holder), start)
 
 
 async def _page(request: Request) -> FileResponse:

@@ -7,6 +7,7 @@
     │   ├── NameTaken           a second process under a registered name
     │   ├── NoSuchProcess       nothing runs under that name
     │   ├── NotLocal            a process of another node, where only one of this node will do
+    │   ├── NotExported         a function that other nodes may not call
     │   ├── ChildNotStarted     a child that a supervisor was asked to start, and that did not
     │   ├── NoSuchHandler       an event handler that the manager does not have
     │   ├── HandlerFailed       an event handler that failed when it was added, asked or deleted
@@ -22,7 +23,25 @@
     │   ├── BadFunction         a function that is no use where it was given
     │   ├── TooLarge            something over a limit of roost.limits
     │   ├── Conflict            a key with concurrent values and no merge function
-    │   ├── HandshakeRefused    a node, or a console, that may not join this cluster
+    │   ├── HandshakeRefused    a node, or a console, that may not open a link
+    │   ├── ChangeRefused       a change of the cluster that is not possible now
+    │   │   ├── NotMember           a node that does not belong to the cluster
+    │   │   ├── AlreadyMember       a node, or a name, that belongs to it already
+    │   │   ├── OnlyMember          the last node that owns anything
+    │   │   ├── AlreadyLeaving      a node that goes already
+    │   │   ├── AlreadyStaged       a node for which another change is staged
+    │   │   ├── IsClaimant          the claimant, which cannot be removed by force
+    │   │   ├── HasNoVote           a node marked as down that nobody waits for
+    │   │   ├── InvalidReplacement  a replacement that has not just joined
+    │   │   ├── NotReachable        nothing answers at an address, or does not let this node in
+    │   │   ├── NotSingleNode       a node with companions that was told to join others
+    │   │   ├── DifferentRingSizes  a ring of another number of partitions
+    │   │   ├── SelfJoin            a node that was told to join itself
+    │   │   ├── NodeIsUp            a node to be marked as down that can be reached
+    │   │   ├── NothingPlanned      a commit without a plan
+    │   │   ├── PlanChanged         a commit of something else than what was planned
+    │   │   ├── ChangeFailed        the voters could not be asked, or did not agree in time
+    │   │   └── TransfersPending    too many changes are under way
     │   └── ConfigError         a setting that makes no sense; says which
     ├── Unavailable             the world failed; a retry may help
     │   ├── CallTimeout         no reply within the timeout; the call may have happened
@@ -33,7 +52,10 @@
     │   ├── WorkerLost          a worker process that ended while it ran a function
     │   ├── NodeDown            the node left while, or before, it was asked
     │   ├── NoQuorum            fewer replicas answered than were needed
+    │   ├── OutcomeUnknown      a node was lost while it did a write for another one
     │   ├── StorageFailed       the disk refused a write; it is in memory, and will be tried again
+    │   ├── HandoffRefused      a node that does not take a slot now; it is tried again
+    │   ├── CoverageFailed      partitions for which no node could answer; says which
     │   └── Overloaded          a bounded queue is full; says when to come back
     ├── FlowFailed              a flow one of whose functions raised; says which, and for which element
     ├── StageFailed             a stage whose handler of events raised a refusal, which nobody could take
@@ -53,15 +75,38 @@ from __future__ import annotations
 
 from roost.errors.failures import (
     CallTimeout,
+    CoverageFailed,
     CpuFailed,
     DeadlineExceeded,
+    HandoffRefused,
     NodeDown,
     NoQuorum,
+    OutcomeUnknown,
     Overloaded,
     ProcessDown,
     StartFailed,
     StorageFailed,
     WorkerLost,
+)
+from roost.errors.membership import (
+    AlreadyLeaving,
+    AlreadyMember,
+    AlreadyStaged,
+    ChangeFailed,
+    ChangeRefused,
+    DifferentRingSizes,
+    HasNoVote,
+    InvalidReplacement,
+    IsClaimant,
+    NodeIsUp,
+    NothingPlanned,
+    NotMember,
+    NotReachable,
+    NotSingleNode,
+    OnlyMember,
+    PlanChanged,
+    SelfJoin,
+    TransfersPending,
 )
 from roost.errors.refusals import (
     BadFunction,
@@ -79,6 +124,7 @@ from roost.errors.refusals import (
     NoSuchChild,
     NoSuchHandler,
     NoSuchProcess,
+    NotExported,
     NotLocal,
     NotOwner,
     NotSendable,
@@ -105,23 +151,34 @@ from roost.errors.simulation import (
 )
 
 __all__ = [
+    "AlreadyLeaving",
+    "AlreadyMember",
+    "AlreadyStaged",
     "BadFunction",
     "BadMessage",
     "BadTransition",
     "CallCycle",
     "CallTimeout",
+    "ChangeFailed",
+    "ChangeRefused",
     "ChildExists",
     "ChildNotStarted",
     "ChildNotStopped",
     "ConfigError",
     "Conflict",
+    "CoverageFailed",
     "CpuFailed",
     "DeadlineExceeded",
+    "DifferentRingSizes",
     "FlowFailed",
     "HandlerFailed",
+    "HandoffRefused",
     "HandshakeRefused",
+    "HasNoVote",
     "InvalidQuorum",
+    "InvalidReplacement",
     "InvariantViolated",
+    "IsClaimant",
     "NameTaken",
     "NoQuorum",
     "NoSuchChild",
@@ -129,13 +186,23 @@ __all__ = [
     "NoSuchProcess",
     "NodeCrashed",
     "NodeDown",
+    "NodeIsUp",
+    "NotExported",
     "NotLocal",
+    "NotMember",
     "NotOwner",
+    "NotReachable",
     "NotSendable",
+    "NotSingleNode",
+    "NothingPlanned",
+    "OnlyMember",
+    "OutcomeUnknown",
     "Overloaded",
+    "PlanChanged",
     "ProcessDown",
     "Refusal",
     "RoostError",
+    "SelfJoin",
     "SimulationError",
     "SimulationLeak",
     "SimulationStuck",
@@ -146,6 +213,7 @@ __all__ = [
     "StorageFailed",
     "TooLarge",
     "TooManyChildren",
+    "TransfersPending",
     "Unavailable",
     "UpgradeFailed",
     "WorkerLost",

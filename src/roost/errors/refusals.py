@@ -25,11 +25,11 @@ class NotSendable(Refusal):
 
 
 class InvalidQuorum(Refusal):
-    """n, r or w that no cluster, or not this one, can satisfy."""
+    """n, r, w or another number of replicas that no cluster, or not this one, can satisfy."""
 
     code: ClassVar[str] = "invalid_quorum"
 
-    def __init__(self, parameter: str, value: int, reason: str) -> None:
+    def __init__(self, parameter: str, value: int | str, reason: str) -> None:
         super().__init__(parameter, value, reason)
         self.parameter, self.value, self.reason = parameter, value, reason
 
@@ -38,7 +38,7 @@ class InvalidQuorum(Refusal):
 
 
 class NameTaken(Refusal):
-    """A live process already holds this name on this node."""
+    """A live process already holds this name: on this node, or a cluster-wide one anywhere."""
 
     code: ClassVar[str] = "name_taken"
 
@@ -47,7 +47,7 @@ class NameTaken(Refusal):
         self.name = name
 
     def __str__(self) -> str:
-        return f"the name {self.name!r} belongs to a live process on this node"
+        return f"the name {self.name!r} belongs to a live process"
 
 
 class NoSuchProcess(Refusal):
@@ -74,6 +74,19 @@ class NotLocal(Refusal):
 
     def __str__(self) -> str:
         return f"{self.target} is on another node: ask there, or with roost process-info --node"
+
+
+class NotExported(Refusal):
+    """A function that no `@exported` lets other nodes call."""
+
+    code: ClassVar[str] = "not_exported"
+
+    def __init__(self, function: str) -> None:
+        super().__init__(function)
+        self.function = function
+
+    def __str__(self) -> str:
+        return f"{self.function} is not exported: declare it with @exported in a module that every node imports"
 
 
 class ChildNotStarted(Refusal):

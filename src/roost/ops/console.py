@@ -1,185 +1,222 @@
-"""The console's commands, and the service of a node that answers them.
+"""The console's commands: one registry that serves the command line and whatever else asks.
 
-One registry serves the command line and whatever else asks: a command is a name, a function of the node's desk and of
-what the question is about, and the type of the data that it returns. What crosses the link is that data; how it is
-shown is the asker's business.
-
-When things fail: a node that does not answer another's question within a second counts as unreachable for it. The
-command fails as a whole only when the asked node itself does.
+A command is a question (`questions`), what a node does to answer it, and the type of the data that it returns. What
+crosses the link is that data; how it is shown is the asker's business. The commands that change the cluster are in
+`changes`.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-import msgspec
-
-from roost import limits
-from roost.cluster.link import Link
-from roost.cluster.status import Handoff, MemberStatus, RingStatus, member_status, ring_status
-from roost.errors import BadMessage, ConfigError, Overloaded, RoostError
-from roost.otp import Child, GenServer, cast
+from roost.cluster.status import (
+    MemberStatus,
+    RingStatus,
+    Transfers,
+    TransferStatus,
+    member_status,
+    ring_status,
+)
+from roost.errors import ChangeFailed, ConfigError, DeadlineExceeded, NoQuorum
+from roost.ops import changes, questions
+from roost.ops.answers import Done, HandoffConfig, OwnTransfersAre, PlanStatus, Ready, Traffic
+from roost.ops.questions import Question
+from roost.ops.table import count
 from roost.otp.process_info import ProcessInfo, ProcessTree, describe, find_process, process_tree
-from roost.wire.messages import Request
 
 if TYPE_CHECKING:
     # The operator's side reads the registry without loading what a node is made of.
     from roost.cluster.node import Node
+    from roost.ops.desk import Desk
 
 SERVICE: Final = "console"
 ASK_S: Final = 1.0
+"""How long another node may take to answer the one that is asked."""
+LOOK_S: Final = 5.0
+"""How long an operator waits for an answer."""
+CHANGE_S: Final = 30.0
+"""How long an operator waits for a change, which may have to wait for a majority."""
 
-logger = logging.getLogger("roost.console")
-
-
-class Question(msgspec.Struct, frozen=True):
-    """What an operator, or another node on his behalf, asks: a command of `COMMANDS`, and about what."""
-
-    command: str
-    about: str = ""
-
-
-class Handoffs(msgspec.Struct, frozen=True):
-    """What waits on one node for its primaries."""
-
-    handoffs: tuple[Handoff, ...]
-
-
-Answer = MemberStatus | RingStatus | ProcessTree | ProcessInfo
+Answer = MemberStatus | RingStatus | Transfers | Ready | Done | PlanStatus | HandoffConfig | ProcessTree | ProcessInfo
+QuestionT = TypeVar("QuestionT", bound=Question)
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: how a node finds the answer, and of which type it is."""
+    """One command: what is asked, how a node finds the answer, of which type it is.
 
-    run: Callable[[Desk, str], Awaitable[Answer]]
+    Attributes:
+        changes: whether it changes the cluster.
+    """
+
+    question: type[Question]
+    run: Callable[[Desk, Question], Awaitable[Answer]]
     answer: type[Answer]
+    changes: bool
+
+    @property
+    def name(self) -> str:
+        """How an operator calls it."""
+        return str(self.question.__struct_config__.tag)
+
+    @property
+    def timeout_s(self) -> float:
+        """How long to wait for its answer."""
+        return CHANGE_S if self.changes else LOOK_S
 
 
-async def _member_status(desk: Desk, about: str) -> MemberStatus:
+def _command(
+    question: type[QuestionT], run: Callable[[Desk, QuestionT], Awaitable[Answer]], answer: type[Answer]
+) -> Command:
+    async def checked(desk: Desk, asked: Question) -> Answer:
+        assert isinstance(asked, question)
+        return await run(desk, asked)
+
+    return Command(question, checked, answer, changes=False)
+
+
+def _change(question: type[QuestionT], run: Callable[[Node, QuestionT], Awaitable[Done | PlanStatus]]) -> Command:
+    async def checked(desk: Desk, asked: Question) -> Answer:
+        assert isinstance(asked, question)
+        try:
+            return await run(desk.node, asked)
+        except NoQuorum as error:
+            reason = f"{error.got} of the {error.needed} voters that are needed answer, see roost member-status"
+            raise ChangeFailed(reason) from None
+        except DeadlineExceeded as error:
+            raise ChangeFailed(str(error)) from None
+
+    return Command(question, checked, PlanStatus if question is questions.PlanOf else Done, changes=True)
+
+
+# What is known
+
+
+async def _member_status(desk: Desk, asked: questions.MemberStatusOf) -> MemberStatus:
     node = desk.node
-    return member_status(node.config.cluster, node.ring, node.membership, await node.membership.views())
+    return member_status(node.membership, await node.membership.views())
 
 
-async def _ring_status(desk: Desk, about: str) -> RingStatus:
+async def _ring_status(desk: Desk, asked: questions.RingStatusOf) -> RingStatus:
     node = desk.node
     views = await node.membership.views()
-    handoffs = list(desk.handoffs())
-    question = msgspec.msgpack.encode(Question(HANDOFFS))
-    for name in node.membership.members:
-        if name != node.config.name and views.get(name) is not None:
-            try:
-                body = await node.fabric.call(name, SERVICE, question, ASK_S)
-                handoffs += msgspec.msgpack.decode(body, type=Handoffs).handoffs
-            except (RoostError, msgspec.MsgspecError) as error:
-                logger.warning("%s does not tell its handoffs: %s", name, error)
-                views[name] = None
-    return ring_status(node.config.cluster, node.ring, node.membership, views, tuple(handoffs))
+    found, silent = await _gather(desk, [name for name, view in views.items() if view is not None])
+    views.update(dict.fromkeys(silent))
+    return ring_status(node.membership, views, found, node.depth)
 
 
-async def _process_tree(desk: Desk, about: str) -> ProcessTree:
+async def _transfers(desk: Desk, asked: questions.TransfersOf) -> Transfers:
+    membership = desk.node.membership
+    found, silent = await _gather(desk, membership.up())
+    silent = sorted({*silent, *membership.unreachable()})
+    cluster = membership.cluster
+    return Transfers(cluster.name, desk.node.name, len(cluster.layout.moving()), found, tuple(silent))
+
+
+async def _gather(desk: Desk, names: Iterable[str]) -> tuple[tuple[TransferStatus, ...], list[str]]:
+    """What these nodes have to give, and who of them does not answer."""
+    here = desk.node.name
+    others = tuple(name for name in names if name != here)
+    answers: dict[str, OwnTransfersAre | None] = {here: desk.own_transfers()}
+    answers |= await desk.ask_all(others, questions.OwnTransfers(), OwnTransfersAre)
+    found = [one for answer in answers.values() if answer is not None for one in answer.transfers]
+    found.sort(key=lambda one: (one.source, one.ring, one.partition, one.index, one.target))
+    return tuple(found), [name for name, answer in answers.items() if answer is None]
+
+
+async def _ring_ready(desk: Desk, asked: questions.RingReadyOf) -> Ready:
+    status = await _ring_status(desk, questions.RingStatusOf())
+    dead = desk.node.membership.cluster.having("down")
+    return Ready(status.cluster, status.node, RING_READY, *_verdict(_disagreements(status, dead)))
+
+
+async def _settled(desk: Desk, asked: questions.SettledOf) -> Ready:
+    status = await _ring_status(desk, questions.RingStatusOf())
+    cluster = desk.node.membership.cluster
+    reasons = _disagreements(status)
+    reasons += [f"{name} is {cluster.member(name).status}" for name in cluster.having("leaving", "exiting")]
+    reasons += [
+        f"{count(len(one.partitions), 'partition')} on the way from {one.owner} to {one.next_owner}: {one.why}"
+        for one in status.pending
+    ]
+    hinted = [one for one in status.transfers if one.kind != "ownership"]
+    if hinted:
+        reasons.append(f"{count(len(hinted), 'transfer')} on the way: {hinted[0].reason or hinted[0].phase}")
+    return Ready(status.cluster, status.node, SETTLED, *_verdict(reasons))
+
+
+RING_READY: Final = "all nodes agree on the ring"
+SETTLED: Final = "all data is where it belongs"
+
+
+def _disagreements(status: RingStatus, but: Container[str] = ()) -> list[str]:
+    """Who does not answer, or knows something else; `but` those of whom nothing is expected."""
+    reasons = [f"{name} does not answer" for name in status.unreachable if name not in but]
+    reasons += [f"{name} knows another version of the cluster" for name in status.differing]
+    return reasons
+
+
+def _verdict(reasons: list[str]) -> tuple[bool, tuple[str, ...]]:
+    return not reasons, tuple(reasons)
+
+
+async def _handoff_config(desk: Desk, asked: questions.ConfigureHandoff) -> HandoffConfig:
+    node = desk.node
+    cluster = node.membership.cluster
+    for value, flag in ((asked.outgoing, "--outgoing"), (asked.incoming, "--incoming")):
+        if value is not None and not 0 <= value <= changes.TRANSFERS_MAX:
+            raise ConfigError(flag, f"{value} is not from 0 to {changes.TRANSFERS_MAX}")
+    names = [changes.whole_name(cluster, text) for text in asked.members] or list(cluster.names)
+    question = questions.OwnTraffic(asked.outgoing, asked.incoming)
+    others = tuple(name for name in names if name != node.name)
+    answers = await desk.ask_all(others, question, Traffic)
+    if node.name in names:
+        answers[node.name] = desk.own_traffic(question)
+    known = tuple(traffic for _, traffic in sorted(answers.items()) if traffic is not None)
+    silent = tuple(sorted(name for name, traffic in answers.items() if traffic is None))
+    return HandoffConfig(cluster.name, node.name, known, silent)
+
+
+async def _process_tree(desk: Desk, asked: questions.ProcessTreeOf) -> ProcessTree:
     return process_tree(desk.node.scheduler)
 
 
-async def _process_info(desk: Desk, about: str) -> ProcessInfo:
-    process = find_process(desk.node.scheduler, about)
+async def _process_info(desk: Desk, asked: questions.ProcessInfoOf) -> ProcessInfo:
+    process = find_process(desk.node.scheduler, asked.about)
     if process is None:
-        raise ConfigError("NAME", f"no process of {desk.node.name} is called {about!r}: see roost process-tree")
+        raise ConfigError("NAME", f"no process of {desk.node.name} is called {asked.about!r}: see roost process-tree")
     return describe(process, with_memory=True)
 
 
-COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
-    {
-        "member-status": Command(_member_status, MemberStatus),
-        "ring-status": Command(_ring_status, RingStatus),
-        "process-tree": Command(_process_tree, ProcessTree),
-        "process-info": Command(_process_info, ProcessInfo),
-    }
+_ALL: Final = (
+    _command(questions.MemberStatusOf, _member_status, MemberStatus),
+    _command(questions.RingStatusOf, _ring_status, RingStatus),
+    _command(questions.TransfersOf, _transfers, Transfers),
+    _command(questions.RingReadyOf, _ring_ready, Ready),
+    _command(questions.SettledOf, _settled, Ready),
+    _command(questions.ConfigureHandoff, _handoff_config, HandoffConfig),
+    _command(questions.ProcessTreeOf, _process_tree, ProcessTree),
+    _command(questions.ProcessInfoOf, _process_info, ProcessInfo),
+    _change(questions.Join, changes.join),
+    _change(questions.Leave, changes.leave),
+    _change(questions.Replace, changes.replace),
+    _change(questions.ForceRemove, changes.force_remove),
+    _change(questions.ForceReplace, changes.force_replace),
+    _change(questions.SetZone, changes.set_zone),
+    _change(questions.Down, changes.down),
+    _change(questions.SetPolicy, changes.set_policy),
+    _change(questions.PlanOf, changes.plan),
+    _change(questions.Commit, changes.commit),
+    _change(questions.Clear, changes.clear),
 )
+
+COMMANDS: Final[Mapping[str, Command]] = MappingProxyType({command.name: command for command in _ALL})
 """Every command of an operator by name."""
 
-HANDOFFS: Final = "handoffs"
-"""What nodes ask each other. It is answered at once, so that two nodes that ask each other never wait in a circle."""
 
-
-class Desk:
-    """The service of a node: it takes questions, and keeps them until `Console` has the answers.
-
-    Args:
-        node: whose state the answers tell.
-        handoffs: what waits on this node for its primaries.
-    """
-
-    def __init__(self, node: Node, handoffs: Callable[[], Sequence[Handoff]]) -> None:
-        self.node = node
-        self.handoffs = handoffs
-        self.console: Console | None = None
-        self._open: dict[int, tuple[Link, int]] = {}
-        self._tickets = 0
-        node.fabric.serve(SERVICE, self)
-
-    def on_request(self, link: Link, request: Request) -> None:
-        """Take a question."""
-        try:
-            question = msgspec.msgpack.decode(request.body, type=Question)
-        except msgspec.MsgspecError as error:
-            raise BadMessage(str(error)) from None
-        if question.command == HANDOFFS:
-            link.reply(request.id, msgspec.msgpack.encode(Handoffs(tuple(self.handoffs()))))
-            return
-        if question.command not in COMMANDS:
-            raise BadMessage(f"there is no console command {question.command!r}")
-        if self.console is None or len(self._open) >= limits.CONSOLES_MAX:
-            raise Overloaded("the console", ASK_S)
-        self._tickets += 1
-        self._open[self._tickets] = (link, request.id)
-        self.console.answer(self._tickets, question.command, question.about)
-
-    def on_cast(self, link: Link, body: msgspec.Raw) -> None:
-        """Nothing is told to this service without a question."""
-        raise BadMessage("the console takes questions only")
-
-    def settle(self, ticket: int, outcome: bytes | Exception) -> None:
-        """Answer the question behind `ticket`; harmless when it was settled before."""
-        link, request_id = self._open.pop(ticket, (None, 0))
-        if link is None:
-            return
-        if isinstance(outcome, bytes):
-            link.reply(request_id, outcome)
-        else:
-            link.refuse(request_id, outcome)
-
-    def settle_all(self, error: Exception) -> None:
-        """Refuse every question that is open."""
-        for ticket in list(self._open):
-            self.settle(ticket, error)
-
-
-class Console(GenServer):
-    """The process that runs the commands, one after the other."""
-
-    def init(self, desk: Desk) -> None:
-        self._desk = desk
-        desk.console = self.handle
-
-    @cast
-    async def answer(self, ticket: int, command: str, about: str) -> None:
-        """Run `command` about `about` and settle `ticket` with what it returns, or raises."""
-        try:
-            self._desk.settle(ticket, msgspec.msgpack.encode(await COMMANDS[command].run(self._desk, about)))
-        except RoostError as error:
-            self._desk.settle(ticket, error)
-
-    def terminate(self, reason: object) -> None:
-        """Nobody waits for an answer that will not come."""
-        self._desk.console = None
-        self._desk.settle_all(Overloaded("the console", ASK_S))
-
-
-def console_child(node: Node, handoffs: Callable[[], Sequence[Handoff]]) -> Child:
-    """The console of `node`, for a supervisor; `handoffs` as `Desk` takes it."""
-    return Console.child(Desk(node, handoffs), name=SERVICE)
+def command_of(question: Question) -> Command:
+    """The command that answers a question of an operator."""
+    return COMMANDS[str(question.__struct_config__.tag)]

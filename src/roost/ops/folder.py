@@ -19,10 +19,27 @@ LOCK_FILE = "lock"
 
 
 class Birth(msgspec.Struct, frozen=True):
-    """What was decided when the folder was made, and stays so."""
+    """What was decided when the folder was made, and stays so: of which cluster it keeps how many nodes.
+
+    Members of the cluster come and go; these nodes are those that were started with this folder at first.
+
+    Attributes:
+        first: the short name of the first node.
+        is_joining: whether they were started to join a cluster that ran already.
+    """
 
     cluster: str
     nodes: int
+    first: str = "a"
+    is_joining: bool = False
+
+
+def born(path: Path) -> Birth | None:
+    """What is kept in the folder; None when nothing is, or it cannot be read, which `DataFolder` complains about."""
+    try:
+        return msgspec.json.decode((path / BIRTH_FILE).read_bytes(), type=Birth)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 class DataFolder:
@@ -30,14 +47,15 @@ class DataFolder:
 
     Args:
         path: the folder; made, for its owner alone, when it is missing.
-        birth: which cluster it must belong to.
+        birth: which cluster it must belong to, and which of its nodes.
         entropy: where a new cookie comes from.
+        cookie: the secret of a cluster that runs already; None for one of its own.
 
     Raises:
         ConfigError: when it cannot be made or written, another process uses it, or it belongs to another cluster.
     """
 
-    def __init__(self, path: Path, birth: Birth, entropy: Entropy) -> None:
+    def __init__(self, path: Path, birth: Birth, entropy: Entropy, cookie: bytes | None = None) -> None:
         self.path = path
         try:
             disk = FolderDisk(path)
@@ -47,7 +65,7 @@ class DataFolder:
         try:
             self._take()
             self._check_birth(disk, birth)
-            self.cookie = _cookie(disk, entropy)
+            self.cookie = self._cookie(disk, entropy, cookie)
         except OSError as error:
             self.close()
             raise _unusable(path, error) from None
@@ -73,31 +91,45 @@ class DataFolder:
             disk.write(BIRTH_FILE, msgspec.json.encode(wanted))
             return
         try:
-            born = msgspec.json.decode(found, type=Birth)
+            known = msgspec.json.decode(found, type=Birth)
         except msgspec.MsgspecError:
             raise ConfigError(
                 "--data", f"{self.path / BIRTH_FILE} is damaged: choose another folder with --data DIR"
             ) from None
-        if born.cluster != wanted.cluster:
+        if known.cluster != wanted.cluster:
             raise ConfigError(
                 "--data",
-                f"{self.path} belongs to the cluster {born.cluster!r}, this one is {wanted.cluster!r}: "
+                f"{self.path} belongs to the cluster {known.cluster!r}, this one is {wanted.cluster!r}: "
                 "choose another folder with --data DIR",
             )
-        if born.nodes != wanted.nodes:
+        if known.is_joining != wanted.is_joining:
+            flags = "with --join" if known.is_joining else "without --join"
+            raise ConfigError(
+                "--data", f"{self.path} is for nodes that start {flags}: do so, or use another folder with --data DIR"
+            )
+        if known.first != wanted.first:
             raise ConfigError(
                 "--data",
-                f"{self.path} belongs to a cluster of {born.nodes} nodes: "
-                f"use --nodes {born.nodes}, or another folder with --data DIR",
+                f"{self.path} belongs to the node {known.first}: use --name {known.first}, or another folder with "
+                "--data DIR",
+            )
+        if known.nodes != wanted.nodes:
+            raise ConfigError(
+                "--data",
+                f"{self.path} belongs to a cluster of {known.nodes} nodes: use --nodes {known.nodes}, or another "
+                "folder with --data DIR; further nodes come with --join",
             )
 
-
-def _cookie(disk: FolderDisk, entropy: Entropy) -> bytes:
-    cookie = disk.read(COOKIE_FILE)
-    if not cookie:
-        cookie = entropy.token(COOKIE_BYTES).hex().encode()
-        disk.write(COOKIE_FILE, cookie)
-    return cookie.strip()
+    def _cookie(self, disk: FolderDisk, entropy: Entropy, given: bytes | None) -> bytes:
+        cookie = (disk.read(COOKIE_FILE) or b"").strip()
+        if cookie and given not in (None, cookie):
+            raise ConfigError(
+                "--data", f"{self.path} belongs to another cluster of this name: choose another folder with --data DIR"
+            )
+        if not cookie:
+            cookie = given or entropy.token(COOKIE_BYTES).hex().encode()
+            disk.write(COOKIE_FILE, cookie)
+        return cookie
 
 
 def _unusable(path: Path, error: OSError) -> ConfigError:

@@ -21,10 +21,11 @@ from roost.config import Config
 from roost.core.intensity import Backoff
 from roost.errors import ConfigError
 from roost.ops.child import Child
-from roost.ops.folder import Birth, DataFolder
+from roost.ops.folder import DataFolder
 from roost.ops.leash import Ready, Refused, Word
-from roost.ops.plan import check_target, furnish, plan_nodes, short
+from roost.ops.plan import check_target, furnish, short
 from roost.ops.screen import Screen
+from roost.ops.start import Start
 from roost.runtime import Runtime
 from roost.runtime.clock import Timer
 from roost.runtime.net import Listener
@@ -283,26 +284,24 @@ def node_command(target: str) -> tuple[str, ...]:
     return sys.executable, "-m", "roost.ops.node", target
 
 
-def launch(target: str, cluster: str, nodes: int, port: int, folder: Path) -> int:
-    """Run `target` as a cluster of `nodes` nodes in this terminal; return the exit code.
+def launch(start: Start, target: str) -> int:
+    """Run `target` on some nodes in this terminal; return the exit code.
 
     Raises:
         ConfigError: says which setting is wrong and what to do; nothing runs then.
     """
-    configs = plan_nodes(cluster, nodes, port)
     check_target(target, [str(Path.cwd()), *sys.path])
-    return asyncio.run(_launch(configs, target, folder))
+    return asyncio.run(_launch(start, target))
 
 
-async def _launch(configs: Sequence[Config], target: str, folder: Path) -> int:
+async def _launch(start: Start, target: str) -> int:
     runtime = Runtime.real()
-    await check_ports(configs, runtime)
-    data = DataFolder(folder, Birth(configs[0].cluster, len(configs)), runtime.entropy)
+    await check_ports(start.nodes, runtime)
+    data = DataFolder(start.folder, start.birth, runtime.entropy, start.cookie)
     try:
-        configs = furnish(configs, data.path, data.cookie)
+        configs = furnish(start.nodes, data.path, data.cookie)
         screen = Screen(sys.stdout, [short(config.name) for config in configs])
-        count = f"{len(configs)} nodes" if len(configs) > 1 else "1 node"
-        title = f"Roost {roost.__version__}: cluster {configs[0].cluster}, {count}, data in {folder}"
+        title = f"Roost {roost.__version__}: {start.title}, data in {start.folder}"
         return await Launcher(configs, node_command(target), title, runtime, screen).run()
     finally:
         data.close()

@@ -20,8 +20,9 @@ import uvloop
 
 from roost.cluster.node import Node
 from roost.config import Config
+from roost.core.membership import Cluster
 from roost.errors import ConfigError, ProcessDown, RoostError
-from roost.ops.console import console_child
+from roost.ops.desk import console_child
 from roost.ops.leash import NodeEnd, Ready, Refused
 from roost.ops.logs import configure_logs
 from roost.ops.plan import TARGET
@@ -92,17 +93,16 @@ async def _live(app: Roost, config: Config, leash: NodeEnd | None) -> None:
     folder = RunFolder(run_folder(os.environ))
     try:
         with running.node.entered():
-            console = await Supervisor.start(
-                [console_child(running.node, running.kv.handoffs.status)], name="console-supervisor"
-            )
+            console = await Supervisor.start([console_child(running.node)], name="console-supervisor")
             given_up = Supervisor.whereis("root").down()
             given_up.add_done_callback(lambda _: halt())
-        _leave_word(folder, config, runtime)
+        unfollow = _follow(running.node, folder)
         gc.freeze()
         await _meet(running.node, met)
         if leash is not None and not stop.is_set():
             leash.say(Ready(os.getpid()))
         await stop.wait()
+        unfollow()
         folder.remove(os.getpid())
         await console.stop("shutdown")
         if given_up.done():
@@ -114,18 +114,23 @@ async def _live(app: Roost, config: Config, leash: NodeEnd | None) -> None:
 
 
 async def _meet(node: Node, met: asyncio.Event) -> None:
-    """Wait until every companion is up, so that "ready" means that writes find all of their replicas; not for long."""
+    """Wait until every companion is up, so that "ready" means that writes find all of their replicas; not for long.
+
+    A node that is told to join a cluster has companions once it is in.
+    """
 
     def look(_: object = None) -> None:
-        if not node.membership.unreachable():
+        is_in = len(node.membership.members) > 1 or not node.config.contacts
+        if is_in and not node.membership.unreachable():
             met.set()
 
-    unwatch = node.fabric.watch(look)
+    unwatches = [node.fabric.watch(look), node.membership.watch(look)]
     patience = node.runtime.clock.call_later(MEET_S, met.set)
     look()
     await met.wait()
     patience.cancel()
-    unwatch()
+    for unwatch in unwatches:
+        unwatch()
 
 
 def _abandoned(halt: Callable[[], None]) -> None:
@@ -135,18 +140,50 @@ def _abandoned(halt: Callable[[], None]) -> None:
     halt()
 
 
-def _leave_word(folder: RunFolder, config: Config, runtime: Runtime) -> None:
-    """Let the console find this node; a node that nobody can find is still a node."""
-    if config.listen is None:
+def _follow(node: Node, folder: RunFolder) -> Callable[[], None]:
+    """Let the console find this node, and say in the log when it comes into a cluster or is in none any more.
+
+    Returns what ends that.
+    """
+    config, started_at = node.config, node.runtime.clock.wall()
+    was_alone = [False] if len(config.members) > 1 else [True]
+
+    def adopted(cluster: Cluster) -> None:
+        is_alone = len(cluster.members) == 1
+        if is_alone == was_alone[0]:
+            return
+        was_alone[0] = is_alone
+        _leave_word(folder, config, started_at, is_alone=is_alone)
+        if is_alone:
+            logger.warning(
+                "%s has left the cluster %s and goes on as a cluster of its own: stop it, or let it join again with "
+                "roost cluster join",
+                config.name,
+                cluster.name,
+            )
+        elif cluster.member(config.name).status == "joining":
+            logger.info("%s is joining %s: roost cluster plan and commit let it in", config.name, cluster.name)
+
+    cluster = node.membership.cluster
+    _leave_word(folder, config, started_at, is_alone=len(cluster.members) == 1)
+    adopted(cluster)
+    return node.membership.watch(adopted)
+
+
+def _leave_word(folder: RunFolder, config: Config, started_at: float, *, is_alone: bool) -> None:
+    """Write the run file; a node that nobody can find is still a node."""
+    if config.reachable is None:
         return
     run = RunFile(
         cluster=config.cluster,
         node=config.name,
-        link=str(config.listen),
+        link=str(config.reachable),
+        tls=config.tls,
         web=str(config.web or ""),
         cookie=config.cookie.decode(),
         pid=os.getpid(),
-        started_at=runtime.clock.wall(),
+        started_at=started_at,
+        is_alone=is_alone,
     )
     try:
         folder.write(run)

@@ -28,18 +28,45 @@ def plan_nodes(cluster: str, nodes: int, port: int) -> tuple[Config, ...]:
     Raises:
         ConfigError: names the flag when `nodes` or `port` is out of range.
     """
-    if not 1 <= nodes <= limits.NODES_MAX:
-        raise ConfigError("--nodes", f"{nodes} is not from 1 to {limits.NODES_MAX}")
-    last = PORT_MAX - LINK_PORTS_AFTER - nodes + 1
-    if not 1 <= port <= last:
-        raise ConfigError("--port", f"{port} is not from 1 to {last}")
-    seeds = tuple(
-        Seed(f"{letters(index)}@{HOST}", Address(HOST, port + LINK_PORTS_AFTER + index), Address(HOST, port + index))
-        for index in range(nodes)
-    )
+    seeds = _places([letters(index) for index in range(_checked(nodes))], port)
     return tuple(
         Config(name=seed.name, cluster=cluster, listen=seed.address, seeds=seeds, cookie=b"-", web=seed.web)
         for seed in seeds
+    )
+
+
+def plan_newcomers(cluster: str, first: str, nodes: int, port: int, contact: Address) -> tuple[Config, ...]:
+    """The settings of `nodes` nodes that join the cluster of the node at `contact`; ports as for `plan_nodes`.
+
+    Args:
+        first: the short name of the first one; when there are several, the letters that follow it are the others.
+
+    Raises:
+        ConfigError: names the flag when something is out of range, or `first` is no name.
+    """
+    first = first.removesuffix(f"@{HOST}")
+    if _checked(nodes) > 1 and not (first.isascii() and first.isalpha() and first.islower()):
+        raise ConfigError("--name", f"{first!r} is not made of the letters a to z, as names of several nodes are")
+    names = [first] if nodes == 1 else [letters(place(first) + index) for index in range(nodes)]
+    return tuple(
+        Config(name=seed.name, cluster=cluster, listen=seed.address, join=(contact,), cookie=b"-", web=seed.web)
+        for seed in _places(names, port)
+    )
+
+
+def _checked(nodes: int) -> int:
+    if not 1 <= nodes <= limits.NODES_MAX:
+        raise ConfigError("--nodes", f"{nodes} is not from 1 to {limits.NODES_MAX}")
+    return nodes
+
+
+def _places(names: Sequence[str], port: int) -> tuple[Seed, ...]:
+    last = PORT_MAX - LINK_PORTS_AFTER - len(names) + 1
+    if not 1 <= port <= last:
+        raise ConfigError("--port", f"{port} is not from 1 to {last}")
+    return tuple(
+        Seed(f"{name}@{HOST}", Address(HOST, port + LINK_PORTS_AFTER + index), Address(HOST, port + index))
+        for index, name in enumerate(names)
     )
 
 
@@ -56,6 +83,14 @@ def letters(index: int) -> str:
         index, letter = divmod(index - 1, 26)
         name = chr(ord("a") + letter) + name
     return name
+
+
+def place(name: str) -> int:
+    """The index of which `letters` makes this name."""
+    index = 0
+    for letter in name:
+        index = 26 * index + ord(letter) - ord("a") + 1
+    return index - 1
 
 
 def short(name: str) -> str:

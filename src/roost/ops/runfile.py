@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from roost.config import Tls
 from roost.errors import ConfigError
 from roost.ops.plan import short
 from roost.runtime.disk import FolderDisk
@@ -22,7 +23,9 @@ SUFFIX = ".json"
 
 
 class RunFile(msgspec.Struct, frozen=True):
-    """One running node. `started_at` is in seconds since the epoch; `link` and `web` are host:port."""
+    """One running node. `started_at` is in seconds since the epoch; `link` and `web` are host:port; `tls` are
+    the files of its certificate, when its links have one; `is_alone` says that it is a cluster of its own, since it has
+    not joined one yet, has left it, or was never meant to."""
 
     cluster: str
     node: str
@@ -31,6 +34,8 @@ class RunFile(msgspec.Struct, frozen=True):
     cookie: str
     pid: int
     started_at: float
+    tls: Tls | None = None
+    is_alone: bool = False
 
 
 def run_folder(environ: Mapping[str, str]) -> Path:
@@ -70,7 +75,7 @@ class RunFolder:
             (self.path / f"{pid}{SUFFIX}").unlink()
 
     def list(self, cluster: str | None = None, node: str | None = None) -> list[RunFile]:
-        """The nodes that run, those of the cluster that was started last first, then by name.
+        """The nodes that run: those of the cluster that was started last first, those in company first, then by name.
 
         The files of processes that are gone are removed. A file that cannot be read is left alone and left out.
 
@@ -95,7 +100,7 @@ class RunFolder:
                     file.unlink(missing_ok=True)
         newest = {run.cookie: max(other.started_at for other in runs if other.cookie == run.cookie) for run in runs}
         runs = [run for run in runs if cluster in (None, run.cluster) and node in (None, run.node, short(run.node))]
-        return sorted(runs, key=lambda run: (-newest[run.cookie], run.node))
+        return sorted(runs, key=lambda run: (-newest[run.cookie], run.is_alone, run.node))
 
     def _verify(self) -> None:
         status = os.lstat(self.path)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 
 WIDTH = 79
+
+Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""A header and rows of as many cells, for programs."""
 
 
 def banner(title: str) -> str:
@@ -37,3 +42,42 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequenc
         return (" " * gap).join(parts).rstrip()
 
     return [line(header), *map(line, rows)]
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The header and the rows as CSV, without a final line end."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")
+
+
+def flag(value: bool) -> str:
+    """ "true" or "false"."""
+    return str(value).lower()
+
+
+def count(number: int, what: str) -> str:
+    """ "1 partition", "2 partitions"."""
+    return f"{number} {what}" + "s" * (number != 1)
+
+
+def size(bytes_: float) -> str:
+    """How much that is, in the largest unit that leaves a whole number: "512 B", "1.2 MB"."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if bytes_ < 1000 or unit == "GB":
+            break
+        bytes_ /= 1000
+    return f"{bytes_:.0f} {unit}" if unit == "B" else f"{bytes_:.1f} {unit}"
+
+
+def span(seconds: float) -> str:
+    """How long that is: "12 s", "3 min 5 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, left = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {left} s"
+    return f"{minutes // 60} h {minutes % 60} min"

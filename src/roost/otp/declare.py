@@ -61,8 +61,8 @@ class Spec:
         self.kind = ASYNC if inspect.iscoroutinefunction(function) else kind
         self._scope = scope
         self._queued: Spec | None = None
-        self._signature: tuple[list[type], dict[str, type], type | None, object] | None = None
         self._decode_reply: Callable[[bytes | msgspec.Raw], object] | None = None
+        self._signature: tuple[list[type], dict[str, type], type | None, object] | None = None
 
     def __repr__(self) -> str:
         return f"{self.owner}.{self.name}"
@@ -90,9 +90,17 @@ class Spec:
         return self._types()[3]
 
     def convert(
-        self, args: Sequence[object], kwargs: Mapping[str, object]
+        self,
+        args: Sequence[object],
+        kwargs: Mapping[str, object],
+        hook: Callable[[type, object], object] | None = None,
     ) -> tuple[tuple[object, ...], dict[str, object]]:
         """Arguments from the network as the handler declares them.
+
+        Args:
+            args: what has arrived.
+            kwargs: the same.
+            hook: makes values of types that only a node can make, such as handles: from the type and what has arrived.
 
         Raises:
             BadMessage: when there are too many, an unknown one, or one of another type. Too few are found out by
@@ -106,17 +114,19 @@ class Spec:
         try:
             taken: list[object] = []
             for value, kind in zip(args, positional, strict=False):
-                taken.append(value if type(value) is kind else msgspec.convert(value, kind))
+                taken.append(value if type(value) is kind else msgspec.convert(value, kind, dec_hook=hook))
             if not kwargs:
                 return tuple(taken), {}
-            return tuple(taken), {name: msgspec.convert(value, named[name]) for name, value in kwargs.items()}
+            return tuple(taken), {
+                name: msgspec.convert(value, named[name], dec_hook=hook) for name, value in kwargs.items()
+            }
         except msgspec.ValidationError as error:
             raise BadMessage(f"{self!r}: {error}") from error
         except KeyError as error:
             raise BadMessage(f"{self!r} has no argument {error}") from error
 
     def decode_reply(self, reply: bytes | msgspec.Raw) -> object:
-        """A reply from the network as the handler declares it.
+        """A reply from the network as the handler declares it, when there is no handle in it.
 
         Raises:
             BadMessage: when it is of another type.
@@ -142,7 +152,7 @@ class Spec:
             positional: list[type] = []
             named: dict[str, type] = {}
             rest: type | None = None
-            for parameter in list(inspect.signature(self.function).parameters.values())[1:]:
+            for parameter in self._parameters():
                 kind = typed("type", hints.get(parameter.name, object))
                 if parameter.kind is parameter.VAR_POSITIONAL:
                     rest = kind
@@ -152,6 +162,10 @@ class Spec:
                         positional.append(kind)
             self._signature = positional, named, rest, hints.get("return", object)
         return self._signature
+
+    def _parameters(self) -> list[inspect.Parameter]:
+        """The parameters that a message fills: all but the process itself."""
+        return list(inspect.signature(self.function).parameters.values())[1:]
 
 
 CallSpec = Spec

@@ -21,7 +21,7 @@ from roost.otp.isolation import isolate
 from roost.otp.mailbox import Overflow
 from roost.otp.name import Name
 from roost.otp.process import Process
-from roost.otp.remote import remote_handle
+from roost.otp.remote import remote_handle, target_of
 from roost.otp.reply import Caller
 from roost.otp.request import Request
 from roost.otp.scheduler import Scheduler
@@ -358,7 +358,17 @@ class GenServer:
         self._process.tied.trapping = trapping
 
     def link(self, other: GenServer) -> None:
-        """Inside: tie the ends of two processes together. One that has ended counts as ending with "noproc"."""
+        """Inside: tie the ends of two processes together. One that has ended counts as ending with "noproc".
+
+        `other` may be on another node; when that is lost, the link ends with the reason NodeDown, on both sides.
+
+        Raises:
+            Overloaded: when there are REMOTE_TIES_MAX ties with that node.
+        """
+        far = target_of(other)
+        if far is not None:
+            far.transport.link(far, other, self._process)
+            return
         mine, theirs = self._process, other._process
         if mine is theirs or not mine.alive:
             return
@@ -372,12 +382,26 @@ class GenServer:
 
     def unlink(self, other: GenServer) -> None:
         """Inside: untie what `link` or `start_link` tied."""
+        far = target_of(other)
+        if far is not None:
+            far.transport.unlink(far, self._process)
+            return
         for one, another in ((self._process, other._process), (other._process, self._process)):
             if one.ties is not None:
                 one.ties.links.pop(another, None)
 
     def monitor(self, other: GenServer) -> Monitor:
-        """Inside: get a `Down` when `other` ends, at once when it has."""
+        """Inside: get a `Down` when `other` ends, at once when it has.
+
+        `other` may be on another node; when that is lost, the reason is a NodeDown.
+
+        Raises:
+            Overloaded: when there are REMOTE_TIES_MAX ties with that node.
+        """
+        far = target_of(other)
+        if far is not None:
+            watcher = self._process
+            return far.transport.watch(far, other, watcher, lambda down: watcher.inform(down, bounded=False))
         mine, theirs = self._process, other._process
         monitor = Monitor(theirs, mine, lambda down: mine.inform(down, bounded=False))
         if not theirs.alive:

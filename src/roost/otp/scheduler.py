@@ -57,6 +57,8 @@ class Scheduler:
     def __init__(self, runtime: Runtime, name: str = "local") -> None:
         self.runtime = runtime
         self.name = name
+        self.incarnation = 0
+        """Which boot of the node this is; the node sets it."""
         self.transport: Transport | None = None
         """The way to processes on other nodes; the node sets it."""
         self.processes: dict[int, Process] = {}
@@ -112,6 +114,10 @@ class Scheduler:
             yield self
         finally:
             _current.reset(token)
+
+    def inside(self, act: Callable[[], T]) -> T:
+        """Do something as code of this world, wherever it is that the loop calls from: a socket, for example."""
+        return self._context.copy().run(act)
 
     # Life
 

@@ -1,24 +1,25 @@
-"""`python -m roost.sim`: tell the story of the store in the worlds of many seeds, and name those in which it breaks.
+"""`python -m roost.sim`: tell stories in the worlds of many seeds, and name those in which a promise is broken.
 
-    python -m roost.sim --seeds 200         # seeds 0 to 199: one line for each that fails, and a closing line
+    python -m roost.sim --seeds 200         # seeds 0 to 199: one line for each that fails, and what came about
+    python -m roost.sim --seeds 200 --jobs 2
     python -m roost.sim 7 4711              # these seeds, with what happened in each
     python -m roost.sim 7 --history h.jsonl # and what its clients asked and were told
 
-The exit code is 1 when a promise was broken.
+The exit code is 1 when a promise was broken, or when something that must come about in so many worlds did not.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from roost.errors import SimulationError
-from roost.sim.checkers import Broken
-from roost.sim.story import Verdict, tell
+from roost.sim.batch import Summary, relate, summarise, summarise_in_parallel, tale_of
+from roost.sim.verdict import Verdict
 
 SHOWN_MAX = 5
 """Broken promises shown of one seed."""
@@ -31,43 +32,55 @@ def main(
     numbers: Annotated[list[int] | None, typer.Argument(metavar="[SEED]...", help="Show these worlds.")] = None,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     seeds: Annotated[int, typer.Option(help="How many seeds from there on.")] = 0,
+    jobs: Annotated[int, typer.Option(help="In how many processes.")] = 1,
+    json: Annotated[bool, typer.Option(help="Print what came of many seeds as JSON.")] = False,
     history: Annotated[Path | None, typer.Option(help="Write the clients' operations there, as JSON lines.")] = None,
 ) -> None:
     """Break simulated clusters, and judge what they promised."""
-    chosen = [*(numbers or ()), *range(seed, seed + seeds)] or [seed]
+    if not seeds:
+        raise typer.Exit(_show_all(numbers or [seed], history))
+    summary = summarise_in_parallel(seed, seeds, jobs) if jobs > 1 else summarise(range(seed, seed + seeds))
+    if json:
+        sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
+    else:
+        _print(summary)
+    raise typer.Exit(1 if summary.failed or summary.missing() else 0)
+
+
+def _print(summary: Summary) -> None:
+    print(summary.table())
+    for missing in summary.missing():
+        print(f"never came about: {missing}")
+    for seed, broken in summary.failed.items():
+        print(f"seed {seed} failed: {broken}; replay: python -m roost.sim {seed}")
+    print(summary.line())
+
+
+def _show_all(seeds: list[int], history: Path | None) -> int:
+    """Tell these in full; return the exit code."""
+    summary, lines = Summary(), b""
     logging.disable()  # the nodes complain of the faults, as they should
     try:
-        told = [_told(one, in_full=not seeds) for one in chosen]
+        for seed in seeds:
+            verdict = relate(seed)
+            summary.add(verdict)
+            lines += b"".join(msgspec.json.encode(one) + b"\n" for one in verdict.history)
+            _show(verdict)
     finally:
         logging.disable(logging.NOTSET)
     if history is not None:
-        history.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for verdict in told for one in verdict.history))
-    failed = sum(bool(verdict.broken) for verdict in told)
-    print(
-        f"{len(told)} seeds, {failed} failed: {sum(verdict.virtual_s for verdict in told):.0f} virtual seconds, "
-        f"{sum(verdict.acknowledged for verdict in told)} acknowledged writes, "
-        f"{sum(sum(verdict.fired.values()) for verdict in told)} faults"
-    )
-    raise typer.Exit(1 if failed else 0)
-
-
-def _told(seed: int, *, in_full: bool) -> Verdict:
-    try:
-        verdict = tell(seed)
-    except SimulationError as error:
-        verdict = Verdict(seed, "", broken=[Broken("simulation", "the world", str(error))])
-    if verdict.broken:
-        print(f"seed {seed} failed: {verdict.broken[0]}; replay: python -m roost.sim {seed}")
-    if in_full:
-        _show(verdict)
-    return verdict
+        history.write_bytes(lines)
+    print(summary.line())
+    return 1 if summary.failed else 0
 
 
 def _show(verdict: Verdict) -> None:
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(verdict.outcomes.items()))
     faults = ", ".join(f"{count} {kind}" for kind, count in sorted(verdict.fired.items())) or "none"
-    print(f"seed {verdict.seed}: {verdict.plan}; digest {verdict.digest}")
-    print(f"  {verdict.virtual_s:.1f} virtual seconds; operations: {outcomes}; faults: {faults}")
+    print(f"seed {verdict.seed}: {tale_of(verdict.seed)}: {verdict.plan}; digest {verdict.digest}")
+    print(f"  {verdict.virtual_s:.1f} virtual seconds; answers: {outcomes}; faults: {faults}")
+    for order in verdict.orders:
+        print(f"  {order}")
     for broken in verdict.broken[:SHOWN_MAX]:
         print(f"  {broken}")
     if verdict.broken:

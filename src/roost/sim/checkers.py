@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from roost.core.layout import Layout
 from roost.sim.history import Operation
 
 Values = Mapping[str, tuple[str, ...]]
@@ -104,3 +105,48 @@ def diverged(copies: Mapping[str, Mapping[str, object]]) -> list[Broken]:
         if any(value != first for value in told.values()):
             broken.append(Broken("diverged", key, "; ".join(f"{node} has {value!r}" for node, value in told.items())))
     return broken
+
+
+def misplaced(kept: Mapping[str, Iterable[int]], layout: Layout) -> list[Broken]:
+    """In the end nobody keeps anything that others hold. `kept` is, by node, the slots in which it keeps something."""
+    return [
+        Broken("misplaced", node, f"keeps something in slot {slot}, which {layout.holder(slot)} holds")
+        for node, slots in kept.items()
+        for slot in slots
+        if layout.holder(slot) != node
+    ]
+
+
+def thin(copies: Mapping[str, Sequence[Collection[str]]], final: Values, least: int) -> list[Broken]:
+    """What is there in the end is on as many nodes as an acknowledged write was.
+
+    Args:
+        copies: by key, the values that each of its holders has.
+        final: what acknowledged writes have left, by key.
+        least: how many holders have to have it.
+    """
+    return [
+        Broken("thin", key, f"only {count} of {len(copies[key])} holders have {value!r}")
+        for key, values in final.items()
+        for value in values
+        if (count := sum(value in copy for copy in copies[key])) < least
+    ]
+
+
+@dataclass(slots=True)
+class Count:
+    """A counter, by its clients' account: how often they added 1 and were told so, how often they tried, and what it is
+    in the end."""
+
+    acknowledged: int = 0
+    attempted: int = 0
+    final: int = 0
+
+
+def miscounted(counts: Mapping[str, Count]) -> list[Broken]:
+    """Every command had its effect once, if it was acknowledged, and at most once if not."""
+    return [
+        Broken("miscounted", key, f"is {one.final}: {one.acknowledged} of {one.attempted} were acknowledged")
+        for key, one in counts.items()
+        if not one.acknowledged <= one.final <= one.attempted
+    ]

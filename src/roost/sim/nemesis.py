@@ -12,14 +12,30 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from roost.sim.weather import Climate
 from roost.sim.world import Stoppable, World
 
 NodeT = TypeVar("NodeT", bound=Stoppable)
 
-KINDS: Final = ("crash", "split", "one_way", "power_cut", "slow_disk", "full_disk", "reset", "pause")
+KINDS: Final = (
+    "crash",
+    "split",
+    "one_way",
+    "power_cut",
+    "slow_disk",
+    "full_disk",
+    "reset",
+    "pause",
+    "slow_node",
+    "storm",
+    "partial",
+)
 """Every kind of fault."""
-MOMENTS: Final = ("put", "put ok", "disk", "data")
-"""Events after which a crash hurts most: a client begins to write, or is told; a commit is done; bytes arrive."""
+STORM: Final = Climate(delay_mean_s=0.02, split_chance=0.2, stall_chance=0.1, stall_s=0.6)
+"""A network that loses packets. TCP sends them again, so it shows as everything behind them being late."""
+MOMENTS: Final = ("put", "put ok", "disk", "data", "file", "learned", "gave", "transfer", "items")
+"""Events after which a crash hurts most: a client begins to write, or is told; a commit is done; bytes arrive; a vote
+is kept; a change of the cluster is learned; something is given away."""
 MOMENT_S: Final = 0.5
 """How long a crash waits for its moment, in seconds."""
 
@@ -58,11 +74,14 @@ class Nemesis(Generic[NodeT]):
 
     Attributes:
         fired: how often each kind of fault happened.
+        condemned: machines that are off for good: nothing boots them until they are taken out of here.
     """
 
     def __init__(self, world: World[NodeT], plan: Plan) -> None:
         self.world, self.plan = world, plan
         self.fired: dict[str, int] = {}
+        self.condemned: set[str] = set()
+        self._fair = world.network.weather.climate
         self._draw = random.Random(f"{world.seed}/nemesis")
         self._faults: dict[str, Callable[[], Awaitable[None]]] = {
             "crash": self._crash,
@@ -73,6 +92,9 @@ class Nemesis(Generic[NodeT]):
             "full_disk": self._full_disk,
             "reset": self._reset,
             "pause": self._pause,
+            "slow_node": self._slow_node,
+            "storm": self._storm,
+            "partial": self._partial,
         }
 
     async def rage(self, length_s: float) -> None:
@@ -93,12 +115,15 @@ class Nemesis(Generic[NodeT]):
         """Heal the network and the disks, resume what is paused, boot what is off; leave the machines in `but` off."""
         world = self.world
         world.heal()
+        world.storm(self._fair)
         for name in world.names:
             health = world.platter(name).health
             health.full, health.slowness = False, 1.0
             world.resume(name)
+            if not world.is_off(name):
+                world.slow(name, 0.0)
         for name in world.names:
-            if name not in but and world.is_off(name):
+            if name not in but and name not in self.condemned and world.is_off(name):
                 await world.restart(name)
 
     async def _fault(self, kind: str) -> None:
@@ -135,7 +160,7 @@ class Nemesis(Generic[NodeT]):
 
     async def _boot(self, name: str) -> None:
         """Boot a machine unless another fault's mending does so; while it boots it may crash again."""
-        if self.world.is_off(name):
+        if self.world.is_off(name) and name not in self.condemned:
             await self.world.try_restart(name)
 
     async def _split(self) -> None:
@@ -176,3 +201,25 @@ class Nemesis(Generic[NodeT]):
             self.world.pause(name)
             await self._lasts()
             self.world.resume(name)
+
+    async def _slow_node(self) -> None:
+        name = self._victim()
+        if name is not None:
+            self.world.slow(name, self._draw.uniform(0.01, 0.3))
+            await self._lasts()
+            if not self.world.is_off(name):
+                self.world.slow(name, 0.0)
+
+    async def _storm(self) -> None:
+        self.world.storm(STORM)
+        await self._lasts()
+        self.world.storm(self._fair)
+
+    async def _partial(self) -> None:
+        """Cut single pairs of machines, so that each side still reaches a third that reaches both."""
+        count = len(self.world.names)
+        for _ in range(self._draw.randrange(1, count) if count > 1 else 0):
+            one, other = self._draw.sample(self.world.names, 2)
+            self.world.split({one}, {other})
+        await self._lasts()
+        self.world.heal()

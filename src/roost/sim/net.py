@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from roost.config import Address
+from roost.config import Address, Tls
 from roost.runtime.net import Listener
 from roost.sim.life import Life
 from roost.sim.loop import SimLoop
@@ -46,6 +46,8 @@ class SimNetwork:
         self._blocked: dict[tuple[str, str], None] = {}
         self._dark: dict[str, None] = {}
         self._next_port = FIRST_FREE_PORT
+        self.names: dict[str, tuple[str, ...]] = {}
+        """What names stand for beside the hosts' own: which hosts."""
 
     # Verbs for the one who runs the world
 
@@ -212,8 +214,10 @@ class SimNet:
     def __init__(self, network: SimNetwork, life: Life) -> None:
         self._network, self._life = network, life
 
-    async def listen(self, address: Address, accept: Callable[[], asyncio.Protocol]) -> Listener:
-        """Accept connections at `address`, whose host is this node's name.
+    async def listen(
+        self, address: Address, accept: Callable[[], asyncio.Protocol], tls: Tls | None = None
+    ) -> Listener:
+        """Accept connections at `address`, whose host is this node's name. There is no TLS here.
 
         Raises:
             OSError: the address is taken, or another host's.
@@ -221,8 +225,10 @@ class SimNet:
         await asyncio.sleep(0)
         return self._network.bind(self._life, address, accept)
 
-    async def connect(self, address: Address, make: Callable[[], asyncio.Protocol], timeout_s: float) -> None:
-        """Connect to `address`.
+    async def connect(
+        self, address: Address, make: Callable[[], asyncio.Protocol], timeout_s: float, tls: Tls | None = None
+    ) -> None:
+        """Connect to `address`. There is no TLS here.
 
         Raises:
             OSError: nothing answered within `timeout_s`, or nobody listens there.
@@ -243,6 +249,11 @@ class SimNet:
         except BaseException:
             end.abort()
             raise
+
+    async def resolve(self, name: str, port: int, timeout_s: float) -> tuple[Address, ...]:
+        """The hosts that `name` stands for in this world; a host's own name is itself."""
+        await asyncio.sleep(0)
+        return tuple(sorted(Address(host, port) for host in self._network.names.get(name, (name,))))
 
 
 class _Attempt(asyncio.BaseProtocol):

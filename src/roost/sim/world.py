@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Final, Generic, Protocol, TypeVar
@@ -37,6 +37,8 @@ from roost.sim.weather import Climate
 
 LINK_PORT: Final = 7000
 COOKIE: Final = b"the cookie of a simulated cluster"
+SLICE_S: Final = 0.002
+"""How long a slow node runs before it stands still again."""
 EVERY_S: Final = 0.05
 """How often `eventually` looks."""
 
@@ -60,6 +62,8 @@ class _Machine(Generic[NodeT]):
     def __init__(self, config: Config, platter: Platter) -> None:
         self.config, self.platter = config, platter
         self.lives = 0
+        self.is_paused = False
+        self.slowness_s = 0.0
         self.life: Life | None = None
         self.node: NodeT | None = None
         self.clock: SimClock | None = None
@@ -72,8 +76,11 @@ class World(Generic[NodeT]):
     Every name is the host of its machine ("a"); its node is called "a@sim".
 
     Args:
-        names: of all machines; every one of them is a member of the cluster.
+        names: of all machines.
         boot: starts a node.
+        born: the machines that are members of one cluster from the beginning; each other one is a cluster of its own
+            until it joins. None is all of them.
+        settings: what to change of a machine's settings before its first start.
         climate: how the network behaves when nothing is broken.
         drift: how far the rates of the clocks lie apart: 0.001 draws each from 0.999 to 1.001.
         ring_size: partitions of the ring.
@@ -83,6 +90,8 @@ class World(Generic[NodeT]):
         self,
         *names: str,
         boot: Boot[NodeT],
+        born: Collection[str] | None = None,
+        settings: Callable[[Config], Config] | None = None,
         climate: Climate | None = None,
         drift: float = 0.0,
         ring_size: int = 8,
@@ -95,22 +104,21 @@ class World(Generic[NodeT]):
         self._drift = drift
         self._draw = random.Random(f"{self.seed}/world")
         self._dead: list[Life] = []
-        seeds = tuple(Seed(node_name(name), Address(name, LINK_PORT)) for name in names)
-        self._machines: dict[str, _Machine[NodeT]] = {
-            name: _Machine(
-                Config(
-                    name=node_name(name),
-                    cluster="sim",
-                    listen=Address(name, LINK_PORT),
-                    seeds=seeds,
-                    cookie=COOKIE,
-                    ring_size=ring_size,
-                    data="disk",
-                ),
-                Platter(self.loop, name, self.trace),
+        born = [name for name in names if born is None or name in born]
+        seeds = tuple(Seed(node_name(name), address_of(name)) for name in born)
+        self._machines: dict[str, _Machine[NodeT]] = {}
+        for name in names:
+            config = Config(
+                name=node_name(name),
+                cluster="sim",
+                listen=address_of(name),
+                seeds=seeds if name in born else (),
+                cookie=COOKIE,
+                ring_size=ring_size,
+                data="disk",
             )
-            for name in names
-        }
+            platter = Platter(self.loop, name, self.trace)
+            self._machines[name] = _Machine(config if settings is None else settings(config), platter)
 
     async def __aenter__(self) -> World[NodeT]:
         return self
@@ -235,6 +243,7 @@ class World(Generic[NodeT]):
         self.loop.kill(life)
         self._dead.append(life)
         machine.life = machine.node = machine.clock = None
+        machine.is_paused, machine.slowness_s = False, 0.0
         requests, machine.requests = machine.requests, {}
         for crashed in requests:
             crashed()
@@ -246,22 +255,44 @@ class World(Generic[NodeT]):
 
     def pause(self, name: str) -> None:
         """Stop a node as SIGSTOP does: it holds its connections, and says nothing."""
-        life = self._machines[name].life
-        assert life is not None, f"{name} is not running"
+        machine = self._machines[name]
+        assert machine.life is not None, f"{name} is not running"
         self.trace.add("pause", name)
-        self.loop.pause(life)
+        machine.is_paused = True
+        self.loop.pause(machine.life)
 
     def is_paused(self, name: str) -> bool:
         """Whether the node of a machine is paused."""
-        life = self._machines[name].life
-        return life is not None and life.stopped
+        return self._machines[name].is_paused
 
     def resume(self, name: str) -> None:
         """Let a paused node go on; harmless when it is not paused."""
-        life = self._machines[name].life
-        if life is not None:
+        machine = self._machines[name]
+        if machine.life is not None:
             self.trace.add("resume", name)
-            self.loop.resume(life)
+            machine.is_paused = False
+            self.loop.resume(machine.life)
+
+    def slow(self, name: str, pause_s: float) -> None:
+        """Let a node run for SLICE_S only, then stand still for `pause_s`, again and again, as one whose share of the
+        processor is used up. 0 lets it run at full speed again."""
+        machine = self._machines[name]
+        assert machine.life is not None, f"{name} is not running"
+        self.trace.add("slow", name, pause_s)
+        was_slow, machine.slowness_s = machine.slowness_s > 0, pause_s
+        if pause_s > 0 and not was_slow:
+            self._stand_still(machine, machine.life)
+
+    def _stand_still(self, machine: _Machine[NodeT], life: Life) -> None:
+        if machine.life is life and machine.slowness_s > 0:
+            self.loop.pause(life)
+            self.loop.call_later(machine.slowness_s, partial(self._run_a_slice, machine, life))
+
+    def _run_a_slice(self, machine: _Machine[NodeT], life: Life) -> None:
+        if machine.life is life:
+            if not machine.is_paused:
+                self.loop.resume(life)
+            self.loop.call_later(SLICE_S, partial(self._stand_still, machine, life))
 
     # The network
 
@@ -284,6 +315,11 @@ class World(Generic[NodeT]):
         """Let everything pass again."""
         self.trace.add("heal")
         self.network.heal()
+
+    def storm(self, climate: Climate) -> None:
+        """Let the network behave otherwise: slower, or with more lost packets, which show as stalls."""
+        self.trace.add("climate", climate.delay_mean_s, climate.stall_chance)
+        self.network.weather.climate = climate
 
     def reset(self, one: str, other: str) -> None:
         """Break every connection between two machines mid-stream."""
@@ -370,6 +406,11 @@ class World(Generic[NodeT]):
 def _crashed(outcome: asyncio.Future[T], node: str) -> None:
     if not outcome.done():
         outcome.set_exception(NodeCrashed(node))
+
+
+def address_of(machine: str) -> Address:
+    """Where the node on a machine listens."""
+    return Address(machine, LINK_PORT)
 
 
 def node_name(machine: str) -> str:

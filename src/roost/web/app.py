@@ -17,13 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from roost.cluster.coordinator import VnodeRing
 from roost.cluster.node import Node
 from roost.cluster.vnode import CommandT, ReplyT, Vnode
 from roost.config import Address, Config
-from roost.data.bucket import Bucket
+from roost.data.bucket import Bucket, BucketOptions
 from roost.data.kv import Kv
 from roost.data.kv_vnode import Merge
 from roost.errors import ConfigError, StartFailed
@@ -140,7 +140,7 @@ class Roost:
         self.sockets = {_clean(path): kind for path, kind in (sockets or {}).items()}
         self.web = web
         self._buckets: dict[str, Callable[[Kv], Bucket]] = {}
-        self._rings: dict[str, type[Vnode[Any, Any]]] = {}
+        self._rings: dict[str, tuple[type[Vnode[Any, Any]], int]] = {}
         self._running: dict[Node, RunningApp] = {}
         self._only: RunningApp | None = None
 
@@ -151,31 +151,37 @@ class Roost:
         name: str,
         *,
         n: int = REPLICAS,
-        r: int | None = None,
-        w: int | None = None,
         merge: Merge | None = None,
         durable: bool | None = None,
+        **usual: Unpack[BucketOptions],
     ) -> KeyValue:
         """Declare a bucket of the store; to be said before the application starts.
 
         Args:
             name: what it is called; every node must declare it alike.
             n: on how many nodes each value is kept; on all, in a cluster of fewer.
-            r: how many must answer a read; more than half of n when not given.
-            w: how many must store a write; more than half of n when not given.
             merge: makes one value of concurrent ones, whatever their order; without it a read of them raises Conflict.
             durable: whether a write counts only when it is on disk; whether there is a data folder when not given.
+            usual: what reads and writes need when they do not say it themselves, as r=2, w="all" or pw=1; see
+                `core.terms`.
 
         Raises:
             ConfigError: when a bucket of this name is declared already.
         """
         if name in self._buckets:
             raise ConfigError("kv", f"the bucket {name!r} is declared twice")
-        self._buckets[name] = lambda kv: kv.bucket(name, n=n, r=r, w=w, merge=merge, durable=durable)
+        self._buckets[name] = lambda kv: kv.bucket(name, n=n, merge=merge, durable=durable, **usual)
         return KeyValue(self.running, name)
 
-    def ring(self, kind: type[Vnode[CommandT, ReplyT]], name: str | None = None) -> AppRing[CommandT, ReplyT]:
+    def ring(
+        self, kind: type[Vnode[CommandT, ReplyT]], name: str | None = None, n: int = REPLICAS
+    ) -> AppRing[CommandT, ReplyT]:
         """Declare a ring of vnodes of your own; to be said before the application starts.
+
+        Args:
+            kind: the class of the vnodes.
+            name: what the ring is called; the name of the class when not given.
+            n: how many vnodes may handle one command, each on a node of its own.
 
         Raises:
             ConfigError: when a ring of this name is declared already.
@@ -183,7 +189,7 @@ class Roost:
         name = name or kind.__name__
         if name in self._rings:
             raise ConfigError("ring", f"the ring {name!r} is declared twice")
-        self._rings[name] = kind
+        self._rings[name] = kind, n
         return AppRing(self.running, kind, name)
 
     # Life
@@ -216,8 +222,8 @@ class Roost:
         running = RunningApp(node, services, sockets, self._forget)
         for name, make in self._buckets.items():
             running.buckets[name] = make(running.kv)
-        for name, vnode in self._rings.items():
-            running.rings[name] = VnodeRing(node, vnode, name)
+        for name, (kind, n) in self._rings.items():
+            running.rings[name] = VnodeRing(node, kind, name, n)
         self._running[node] = self._only = running
         for child in self.children:
             node.add_child(child)

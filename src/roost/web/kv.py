@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Generic, Unpack
 
 from roost.cluster.coordinator import VnodeRing
 from roost.cluster.vnode import CommandT, ReplyT, Vnode
 from roost.core.context import NOTHING_READ
+from roost.core.terms import Count, ReadOptions, WriteOptions
 from roost.data.bucket import Bucket, Found, PutResult
 from roost.limits import OPERATION_TIMEOUT_S
 
@@ -36,31 +38,30 @@ class KeyValue:
         key: str,
         value: object,
         *,
-        n: int | None = None,
-        w: int | None = None,
         context: str | None = None,
+        return_value: bool = False,
         timeout_s: float | None = None,
+        **options: Unpack[WriteOptions],
     ) -> PutResult:
         """Write a value; see `Bucket.put`."""
-        return await self.bucket.put(key, value, n=n, w=w, context=context, timeout_s=timeout_s)
+        return await self.bucket.put(
+            key, value, context=context, return_value=return_value, timeout_s=timeout_s, **options
+        )
 
-    async def get(
-        self, key: str, *, n: int | None = None, r: int | None = None, timeout_s: float | None = None
-    ) -> Found | None:
+    async def get(self, key: str, *, timeout_s: float | None = None, **options: Unpack[ReadOptions]) -> Found | None:
         """Read a value, or None; see `Bucket.get`."""
-        return await self.bucket.get(key, n=n, r=r, timeout_s=timeout_s)
+        return await self.bucket.get(key, timeout_s=timeout_s, **options)
 
     async def delete(
         self,
         key: str,
         *,
-        n: int | None = None,
-        w: int | None = None,
         context: str | None = None,
         timeout_s: float | None = None,
+        **options: Unpack[WriteOptions],
     ) -> PutResult:
         """Delete a value; see `Bucket.delete`."""
-        return await self.bucket.delete(key, n=n, w=w, context=context, timeout_s=timeout_s)
+        return await self.bucket.delete(key, context=context, timeout_s=timeout_s, **options)
 
     async def update(
         self, key: str, change: Callable[[object], object], *, timeout_s: float | None = None
@@ -109,11 +110,16 @@ class AppRing(Generic[CommandT, ReplyT]):
         command: CommandT,
         *,
         n: int | None = None,
-        w: int | None = None,
+        w: Count | None = None,
+        pw: Count | None = None,
+        node_confirms: Count | None = None,
+        sloppy: bool = True,
         timeout_s: float = OPERATION_TIMEOUT_S,
     ) -> list[ReplyT]:
-        """Let the `n` vnodes of `key` handle `command`; return the first `w` replies."""
-        return await self.ring.write(key, command, n=n, w=w, timeout_s=timeout_s)
+        """Let the `n` vnodes of `key` handle `command`; return `w` replies or more; see `VnodeRing.write`."""
+        return await self.ring.write(
+            key, command, n=n, w=w, pw=pw, node_confirms=node_confirms, sloppy=sloppy, timeout_s=timeout_s
+        )
 
     async def read(
         self,
@@ -121,8 +127,21 @@ class AppRing(Generic[CommandT, ReplyT]):
         command: CommandT,
         *,
         n: int | None = None,
-        r: int | None = None,
+        r: Count | None = None,
+        pr: Count | None = None,
+        node_confirms: Count | None = None,
+        sloppy: bool = True,
         timeout_s: float = OPERATION_TIMEOUT_S,
     ) -> list[ReplyT]:
         """As `write`, for a command that changes nothing."""
-        return await self.ring.read(key, command, n=n, r=r, timeout_s=timeout_s)
+        return await self.ring.read(
+            key, command, n=n, r=r, pr=pr, node_confirms=node_confirms, sloppy=sloppy, timeout_s=timeout_s
+        )
+
+    async def coverage(
+        self, command: CommandT, *, n: int | None = None, timeout_s: float = OPERATION_TIMEOUT_S
+    ) -> AsyncGenerator[ReplyT, None]:
+        """Ask one vnode of every partition; give all replies as they come, in no particular order."""
+        async with aclosing(self.ring.coverage(command, n=n, timeout_s=timeout_s)) as replies:
+            async for reply in replies:
+                yield reply

@@ -1,4 +1,4 @@
-"""A bucket over HTTP: PUT, GET and DELETE of `<prefix><key>`, each with its own N, R and W.
+"""A bucket over HTTP: PUT, GET and DELETE of `<prefix><key>`, each with its own N, R, W and so on.
 
 A raw ASGI application, since this is the path that a store's speed is measured on: no request and response objects,
 no router.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Unpack, cast
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
 from roost.core.context import NOTHING_READ
+from roost.core.terms import READ_OPTIONS, WRITE_OPTIONS, ReadOptions, WriteOptions
 from roost.errors import Conflict, RoostError
 from roost.limits import BODY_BYTES_MAX, REQUEST_TIMEOUT_MS_MAX
 from roost.web.answer import Receive, Scope, Send, answer, encode, fail, refuse
@@ -30,6 +31,8 @@ class Written(Protocol):
     def nodes(self) -> tuple[str, ...]: ...
     @property
     def context(self) -> str: ...
+    @property
+    def values(self) -> tuple[object, ...] | None: ...
 
 
 class Read(Protocol):
@@ -51,44 +54,43 @@ class Bucket(Protocol):
         key: str,
         value: object,
         *,
-        n: int | None = None,
-        w: int | None = None,
         context: str | None = None,
+        return_value: bool = False,
         timeout_s: float | None = None,
+        **options: Unpack[WriteOptions],
     ) -> Written:
         """Write one value."""
 
-    async def get(
-        self, key: str, *, n: int | None = None, r: int | None = None, timeout_s: float | None = None
-    ) -> Read | None:
+    async def get(self, key: str, *, timeout_s: float | None = None, **options: Unpack[ReadOptions]) -> Read | None:
         """Read one value."""
 
     async def delete(
         self,
         key: str,
         *,
-        n: int | None = None,
-        w: int | None = None,
         context: str | None = None,
         timeout_s: float | None = None,
+        **options: Unpack[WriteOptions],
     ) -> Written:
         """Delete one value."""
 
 
+_COUNTS: Final = ("n", "r", "w", "pr", "pw", "dw", "node_confirms")
+_FLAGS: Final = ("notfound_ok", "basic_quorum", "sloppy", "hedge", "return_value")
+_NAMES: Final = (*_COUNTS, *_FLAGS, "context", "timeout_ms")
+_SYMBOLS: Final = ("one", "quorum", "all", "default")
+
+
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """What a request asks for beside its key."""
+    """What a request asks for beside its key. What concerns the other kind of operation is left aside, so that a
+    client may say the same with each request."""
 
-    n: int | None = None
-    r: int | None = None
-    w: int | None = None
+    writes: WriteOptions
+    reads: ReadOptions
+    return_value: bool = False
     context: str | None = None
-    timeout_ms: int | None = None
-
-    @property
-    def timeout_s(self) -> float | None:
-        """How long to wait for the replicas, in seconds."""
-        return None if self.timeout_ms is None else self.timeout_ms / 1000
+    timeout_s: float | None = None
 
 
 class StoreApi:
@@ -129,7 +131,7 @@ class StoreApi:
             await fail(send, error, key=key)
 
     async def _get(self, send: Send, key: str, query: _Query) -> None:
-        found = await self._bucket.get(key, n=query.n, r=query.r, timeout_s=query.timeout_s)
+        found = await self._bucket.get(key, timeout_s=query.timeout_s, **query.reads)
         if found is None:
             # The context of nothing: a PUT with it does not replace what somebody else has written meanwhile.
             message = f"nothing is stored under {key!r}"
@@ -150,13 +152,20 @@ class StoreApi:
             await refuse(send, 400, "bad_request", f"the body is not JSON: {error}", key=key)
             return
         written = await self._bucket.put(
-            key, value, n=query.n, w=query.w, context=query.context, timeout_s=query.timeout_s
+            key,
+            value,
+            context=query.context,
+            return_value=query.return_value,
+            timeout_s=query.timeout_s,
+            **query.writes,
         )
         answered = {"data": True, "key": key, "acks": written.acks, "nodes": written.nodes, "context": written.context}
+        if written.values is not None:
+            answered["values"] = written.values
         await answer(send, 200, encode(answered))
 
     async def _delete(self, send: Send, key: str, query: _Query) -> None:
-        written = await self._bucket.delete(key, n=query.n, w=query.w, context=query.context, timeout_s=query.timeout_s)
+        written = await self._bucket.delete(key, context=query.context, timeout_s=query.timeout_s, **query.writes)
         await answer(send, 200, encode({"data": True, "key": key, "acks": written.acks, "nodes": written.nodes}))
 
 
@@ -179,21 +188,36 @@ def _parse(query: bytes) -> _Query:
     Raises:
         ValueError: a parameter that is unknown, doubled or not a number; says which.
     """
-    if not query:
-        return _Query()
-    found: dict[str, Any] = {}  # Any: the fields of _Query
-    for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=8):
-        if name not in ("n", "r", "w", "context", "timeout_ms") or name in found:
-            raise ValueError(f"the query may have n, r, w, context and timeout_ms, each once; not {name!r}")
-        if name == "context":
-            found[name] = text
-        elif text.isascii() and text.isdecimal() and len(text) <= 6:
-            found[name] = int(text)
-        else:
-            raise ValueError(f"{name} must be a number, not {text!r}")
-    if not 1 <= found.get("timeout_ms", 1) <= REQUEST_TIMEOUT_MS_MAX:
+    found: dict[str, Any] = {}  # Any: the options of reads and writes
+    for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=len(_NAMES)):
+        if name not in _NAMES or name in found:
+            raise ValueError(f"the query may have {', '.join(_NAMES)}, each once; not {name!r}")
+        found[name] = _meaning(name, text)
+    timeout_ms = found.pop("timeout_ms", None)
+    if timeout_ms is not None and not 1 <= timeout_ms <= REQUEST_TIMEOUT_MS_MAX:
         raise ValueError(f"timeout_ms must be from 1 to {REQUEST_TIMEOUT_MS_MAX}")
-    return _Query(**found)
+    return _Query(
+        cast(WriteOptions, {name: found[name] for name in found if name in WRITE_OPTIONS}),
+        cast(ReadOptions, {name: found[name] for name in found if name in READ_OPTIONS}),
+        found.get("return_value", False),
+        found.get("context"),
+        None if timeout_ms is None else timeout_ms / 1000,
+    )
+
+
+def _meaning(name: str, text: str) -> object:
+    if name == "context":
+        return text
+    if name in _FLAGS:
+        if text not in ("true", "false"):
+            raise ValueError(f"{name} must be true or false, not {text!r}")
+        return text == "true"
+    if text in _SYMBOLS and name not in ("n", "timeout_ms"):
+        return text
+    if text.isascii() and text.isdecimal() and len(text) <= 6:
+        return int(text)
+    names = "" if name in ("n", "timeout_ms") else f" or one of {', '.join(_SYMBOLS)}"
+    raise ValueError(f"{name} must be a number{names}, not {text!r}")
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes | None:

@@ -66,6 +66,6 @@ def _declared(cls: type[RoostError]) -> Iterator[type[RoostError]]:
 def _checked(cls: type[RoostError], arguments: list[object]) -> list[object]:
     hints = get_type_hints(cls.__init__)
     names = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
-    if not hints or len(names) != len(arguments):
+    if not hints or len(names) < len(arguments):
         return arguments
-    return [msgspec.convert(value, hints.get(name, object)) for name, value in zip(names, arguments, strict=True)]
+    return [msgspec.convert(value, hints.get(name, object)) for name, value in zip(names, arguments, strict=False)]

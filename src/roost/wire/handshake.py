@@ -6,10 +6,16 @@
     Proof(proof d)         -->                                                 or Denied(reason)
                            <--      Welcome                                    or Denied(reason)
 
-A proof is an HMAC-SHA256 with the cookie over both hellos, so it binds the names, the boots, the ring and both
+A proof is an HMAC-SHA256 with the cookie over both hellos, so it binds the names, the boots, the clusters and both
 nonces; the cookie itself never travels. Each side proves before the other believes anything that it says, and the
 acceptor proves first, so that a dialler never answers a stranger. The two proofs have different labels: neither can
 be sent back as the other.
+
+Where links have certificates, a name is believed only when the certificate says the host in it, and that is looked at
+as soon as the name has been said.
+
+Versions: each side says the highest and the lowest that it speaks. They go on with the highest that both know, and
+with the features that both have. Version 2 added Probe and Doubt; nothing else is different in version 1.
 
 Invariant: each side takes each word only in its own turn: an acceptor is opened by a valid proof and by nothing else,
 a dialler by a welcome that follows one. A handshake ends once, as agreed or as refused, within four frames of at most
@@ -19,22 +25,30 @@ HANDSHAKE_BYTES_MAX.
 from __future__ import annotations
 
 import hmac
-from typing import Literal
+from collections.abc import Iterable
+from typing import Final, Literal
 
 import msgspec
 
 from roost.errors import HandshakeRefused
 
-PROTOCOL_VERSION = 1
-PROTOCOL_VERSION_MIN = 1
-NONCE_BYTES = 32
+PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION_MIN: Final = 1
+PROBE_VERSION: Final = 2
+"""The first version whose peers know Probe and Doubt."""
+FEATURES: Final[tuple[str, ...]] = ()
+"""What this release can do beyond its version: nothing yet."""
+NONCE_BYTES: Final = 32
+OTHER_CLUSTER: Final = "is a member of another cluster of this name"
+"""What is said of a node that is told by its cluster's identity; it passes by itself while the node joins."""
 
-Role = Literal["node", "console"]
+Role = Literal["node", "console", "guest"]
+"""A member of the cluster; an operator's console; a node that asks without being a member of this cluster (yet)."""
 
 
 class Hello(msgspec.Struct, array_like=True, tag=1, frozen=True):
-    """Who speaks. `ring` is the digest of its ring; a console has none. Versions are the highest and the lowest
-    that it speaks; `features` is what it can do beyond the version."""
+    """Who speaks. `cluster` is the name of its cluster, `cluster_id` tells clusters of one name apart; a console
+    has none. Versions are the highest and the lowest that it speaks; `features` is what it can do beyond them."""
 
     version: int
     version_min: int
@@ -42,7 +56,7 @@ class Hello(msgspec.Struct, array_like=True, tag=1, frozen=True):
     node: str
     incarnation: int
     role: Role
-    ring: bytes
+    cluster_id: bytes
     nonce: bytes
     features: tuple[str, ...] = ()
 
@@ -82,23 +96,31 @@ class Handshake:
     Args:
         me: this side's hello, with a fresh nonce.
         cookie: the secret that both sides must know.
-        expected: the name that a dialler wants to reach; None for an acceptor or a console.
+        expected: the name that a dialler wants to reach; None for an acceptor, a console or a guest.
+
+    Attributes:
+        certified: the hosts that the other side's certificate names; None where links have no certificates.
+        peer: who the other side says it is; proved once `step` has answered with Proof or Welcome.
+        version: the version that both speak, once the other side has introduced itself.
+        features: what both can do beyond that.
     """
 
-    __slots__ = ("_awaited", "_cookie", "_me", "expected", "peer")
+    __slots__ = ("_awaited", "_cookie", "_me", "certified", "expected", "features", "peer", "version")
 
     def __init__(self, me: Hello, cookie: bytes, expected: str | None = None) -> None:
         self._me = me
         self._cookie = cookie
         self.expected = expected
+        self.certified: tuple[str, ...] | None = None
         self.peer: Hello | None = None
-        """Who the other side says it is; proved once `step` has answered with Proof or Welcome."""
+        self.version = 0
+        self.features: frozenset[str] = frozenset()
         self._awaited: type[Hello | Challenge | Proof | Welcome] = Hello
 
     @property
-    def local(self) -> str:
-        """This side's name."""
-        return self._me.node
+    def me(self) -> Hello:
+        """How this side introduces itself."""
+        return self._me
 
     def open(self) -> Hello:
         """What a dialler says first. Whoever does not say it is an acceptor."""
@@ -143,8 +165,12 @@ class Handshake:
             raise HandshakeRefused(f"{peer.node} belongs to cluster {peer.cluster!r}, this is {me.cluster!r}")
         if self.expected is not None and peer.node != self.expected:
             raise HandshakeRefused(f"expected {self.expected}, found {peer.node}")
-        if peer.role == me.role == "node" and peer.node == me.node:
+        if peer.role != "console" and me.role != "console" and peer.node == me.node:
             raise HandshakeRefused(f"the name {me.node} is taken by this very node")
+        if self.certified is not None and peer.role != "console":
+            check_certificate(self.certified, peer.node)
+        self.version = min(me.version, peer.version)
+        self.features = frozenset(me.features) & frozenset(peer.features)
         self.peer = peer
 
     def _prove(self, label: bytes, dialler: Hello, acceptor: Hello) -> bytes:
@@ -156,14 +182,33 @@ class Handshake:
             raise HandshakeRefused("the cookies differ")
 
 
-def check_rings(mine: bytes, theirs: bytes, peer: str) -> None:
-    """Refuse a node that was born into another ring.
+def check_cluster(mine: bytes, theirs: bytes, peer: str) -> None:
+    """Refuse a node that is a member of another cluster, though that has the same name and the same cookie.
 
     Raises:
-        HandshakeRefused: when the digests differ.
+        HandshakeRefused: when the clusters differ.
     """
     if mine != theirs:
         raise HandshakeRefused(
-            f"{peer} has another ring: its members or its ring size differ; give both nodes the same settings, "
-            "and data folders of the same cluster"
+            f"{peer} {OTHER_CLUSTER}: one of the two must leave its own, or start with an empty data folder, before it "
+            "can join"
         )
+
+
+def check_certificate(hosts: Iterable[str], peer: str) -> None:
+    """Refuse a node whose certificate does not name the host in the name that it claims.
+
+    A name may begin with a wildcard for one label, as RFC 6125 has it: "*.example.org".
+
+    Args:
+        hosts: the names of hosts and the addresses that the certificate was made for.
+        peer: what the other side says it is called, "a@db1.example.org".
+
+    Raises:
+        HandshakeRefused: when none of them is its host.
+    """
+    hosts = tuple(hosts)
+    host = peer.partition("@")[2].lower()
+    wildcard = "*." + host.partition(".")[2]
+    if not any(name.lower() in (host, wildcard) for name in hosts):
+        raise HandshakeRefused(f"the certificate of {peer} is made out to {', '.join(hosts) or 'nobody'}")

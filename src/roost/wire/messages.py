@@ -54,7 +54,17 @@ class Goodbye(msgspec.Struct, array_like=True, tag=6, frozen=True, gc=False):
     reason: str
 
 
-Message = Request | Reply | Refused | Cast | Heartbeat | Goodbye
+class Probe(msgspec.Struct, array_like=True, tag=7, frozen=True, gc=False):
+    """Say something at once: are you there? From version 2 on."""
+
+
+class Doubt(msgspec.Struct, array_like=True, tag=8, frozen=True, gc=False):
+    """`node` does not answer me: see for yourself whether it answers you. From version 2 on."""
+
+    node: str
+
+
+Message = Request | Reply | Refused | Cast | Heartbeat | Goodbye | Probe | Doubt
 
 encode_batch = msgspec.msgpack.Encoder().encode
 """Encode a list of messages as one payload."""

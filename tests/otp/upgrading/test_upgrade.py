@@ -561,15 +561,16 @@ async def test_a_handle_of_a_remote_process_knows_the_new_calls(write: Write) ->
     asked: list[str] = []
 
     class Wire:
-        async def call(self, node: str, name: str, method: str, *rest: object) -> object:
-            asked.append(method)
+        async def call(self, target: object, spec: Any, *rest: object) -> object:
+            asked.append(spec.name)
             return 5
 
         def cast(self, *rest: object) -> None:
             raise AssertionError
 
     module = write(FIRST)
-    far: Any = remote_handle(module.__dict__["Counter"], "far", "b@127.0.0.1", Wire())
+    wire: Any = Wire()
+    far: Any = remote_handle(module.__dict__["Counter"], "far", "b@127.0.0.1", wire)
     write(NEW_CALL)
     await upgrade(module)
     assert await far.double() == 5

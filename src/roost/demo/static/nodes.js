@@ -1,8 +1,8 @@
 // @ts-check
 /** How a node looks everywhere on the page: its short name, its colour, its badge, its address. */
 
-/** @typedef {{ name: string, status: string, up: boolean, ring_percent: number, pending_percent: number, web: string }} Member */
-/** @typedef {{ size: number, node: string, members: Member[], owners: number[] }} Ring */
+/** @typedef {{ name: string, status: string, up: boolean, ring_percent: number, pending_percent: number | null, web: string }} Member */
+/** @typedef {{ size: number, node: string, members: Member[], owners: number[], moving: [number, number][] }} Ring */
 
 const COLOURS = 8;
 const LOOPBACK = new Set(["127.0.0.1", "localhost", "[::1]", "0.0.0.0"]);

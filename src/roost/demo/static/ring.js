@@ -1,5 +1,8 @@
 // @ts-check
-/** The ring, drawn: one slice per partition in the colour of its owner; grey when the owner is down. */
+/**
+ * The ring, drawn: one slice per partition in the colour of its owner, grey when the owner is down; a thin band inside
+ * has the colour of the node to which the partition is on its way.
+ */
 
 import { shortName } from "./nodes.js";
 
@@ -13,6 +16,9 @@ const INNER = 74;
 const OUTER = 102;
 const LIFT = 7;
 const SINK = -9;
+const NEXT = 5;
+/** The owner of a partition whose owner was removed by force. @type {Member} */
+const NOBODY = { name: "nobody", status: "removed", up: false, ring_percent: 0, pending_percent: null, web: "" };
 const MARK = 121;
 const TICKS = 8;
 
@@ -41,11 +47,19 @@ function point(radius, turn) {
  * @param {number} lift how far the slice stands out, or sinks in when negative
  */
 function slicePath(partition, size, lift) {
+  return bandPath(partition, size, INNER - Math.max(lift, 0) / 2, OUTER + lift);
+}
+
+/**
+ * @param {number} partition
+ * @param {number} size partitions of the ring
+ * @param {number} inner radius
+ * @param {number} outer radius
+ */
+function bandPath(partition, size, inner, outer) {
   const gap = Math.min(0.0012, 0.12 / size);
   const from = partition / size + gap;
   const to = (partition + 1) / size - gap;
-  const inner = INNER - Math.max(lift, 0) / 2;
-  const outer = OUTER + lift;
   return `M${point(inner, from)}L${point(outer, from)}A${outer} ${outer} 0 0 1 ${point(outer, to)}L${point(inner, to)}A${inner} ${inner} 0 0 0 ${point(inner, from)}Z`;
 }
 
@@ -55,6 +69,16 @@ function slicePath(partition, size, lift) {
  */
 function listed(words) {
   return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+}
+
+/**
+ * "34.4 % · up", "0.0 → 25.0 % · up · joining".
+ * @param {Member} member
+ */
+function stateOf(member) {
+  const then = member.pending_percent === null ? "" : ` → ${member.pending_percent.toFixed(1)}`;
+  const status = member.status === "valid" ? "" : ` · ${member.status}`;
+  return `${member.ring_percent.toFixed(1)}${then} % · ${member.up ? "up" : "down"}${status}`;
 }
 
 /** Draws the ring, the list of members, and where the looked-up key lives. */
@@ -131,7 +155,7 @@ export class RingView {
       name.textContent = member.name;
       const state = document.createElement("span");
       state.className = "member-state";
-      state.textContent = `${member.ring_percent.toFixed(1)} % · ${member.up ? "up" : "down"}`;
+      state.textContent = stateOf(member);
       row.append(this.nodes.badge(member.name), name, state);
       return row;
     });
@@ -143,7 +167,7 @@ export class RingView {
     if (!ring) return;
     const held = new Map((this.#lookup?.preference_list ?? []).map((replica, index) => [replica.partition, { ...replica, place: index + 1 }]));
     const slices = ring.owners.map((owner, partition) => {
-      const { name, up } = ring.members[owner];
+      const { name, up } = ring.members[owner] ?? NOBODY;
       const holder = held.get(partition);
       const slice = shape("path", { d: slicePath(partition, ring.size, holder ? LIFT : up ? 0 : SINK) });
       const faded = held.size > 0 && !holder ? " faded" : "";
@@ -152,9 +176,15 @@ export class RingView {
       slice.setAttribute("data-node", name);
       return slice;
     });
+    const bands = ring.moving.map(([partition, owner]) => {
+      const band = shape("path", { d: bandPath(partition, ring.size, INNER - NEXT - 2, INNER - 2) });
+      band.setAttribute("class", `slice next ${this.nodes.colourOf((ring.members[owner] ?? NOBODY).name)}`);
+      band.setAttribute("data-partition", String(partition));
+      return band;
+    });
     const marks = [...held.values()].map((holder) => this.#mark(holder, ring.size));
     const centre = shape("g", { class: "centre" });
-    this.#drawing.replaceChildren(...slices, ...(held.size > 0 ? marks : this.#ticks(ring.size)), centre);
+    this.#drawing.replaceChildren(...slices, ...bands, ...(held.size > 0 ? marks : this.#ticks(ring.size)), centre);
     this.#writeCentre();
   }
 
@@ -186,7 +216,7 @@ export class RingView {
   #point(target) {
     if (!(target instanceof SVGPathElement) || !this.#ring) return;
     const partition = Number(target.getAttribute("data-partition"));
-    const member = this.#ring.members[this.#ring.owners[partition]];
+    const member = this.#ring.members[this.#ring.owners[partition]] ?? NOBODY;
     this.#writeCentre([`${partition}`, "partition", `${shortName(member.name)}, ${member.up ? "up" : "down"}`]);
   }
 

@@ -22,6 +22,8 @@ from roost.sim.running import run
 from roost.sim.world import World
 
 NAMES = ("a", "b", "c")
+KINDS = ("crash", "split", "one_way", "power_cut", "slow_disk", "full_disk", "reset", "pause")
+"""Faults that take a name from its owner often enough."""
 ACT_S = 40.0
 SETTLE_S = 20.0
 SEEDS = 30
@@ -154,7 +156,7 @@ async def _story(kinds: tuple[str, ...] | None = None) -> Chronicle:
         return home
 
     async with World(*NAMES, boot=boot, drift=0.001) as world:
-        drawn = Plan.draw(world.seed) if kinds is None else Plan(kinds, 0.8, 2.0)
+        drawn = Plan.draw(world.seed, KINDS) if kinds is None else Plan(kinds, 0.8, 2.0)
         plan = Plan(drawn.kinds, drawn.pause_s * 2, drawn.length_s * 2)  # longer than a lease, now and then
         await world.start()
         await Nemesis(world, plan).rage(ACT_S)
@@ -205,7 +207,7 @@ def test_a_name_has_one_owner_per_epoch_and_the_old_one_is_told_first() -> None:
         reigns += len(chronicle.reigns)
         lost += chronicle.lost
     assert reigns > 4 * SEEDS
-    assert lost > SEEDS // 4
+    assert lost > SEEDS // 3
 
 
 def _caught(patch: pytest.MonkeyPatch, kinds: tuple[str, ...]) -> bool:

@@ -227,7 +227,7 @@ class Membership:
             return after
 
         clock = self._runtime.clock
-        patience_ends = clock.now() + PATIENCE_S
+        patience_ends = clock.now() + limits.REDIAL_LAST_S + PATIENCE_S  # a newcomer may just have been dialled in vain
         while self._unseen(self.cluster) and clock.now() < patience_ends:
             await clock.sleep(PAUSE_S)
         return await self.change(seen)

@@ -122,7 +122,7 @@ def unexplained(history: Sequence[Value], orders: Iterable[Order]) -> list[Broke
 
 
 def _unexplained_steps(before: Value, after: Value, was_ordered: Callable[..., bool]) -> Iterator[str]:
-    old, new, since_s = before.cluster, after.cluster, before.at_s
+    old, new, since_s = before.cluster, after.cluster, min(before.at_s, after.at_s)
     if new.generation != old.generation:
         if not was_ordered("down", "overrule"):
             yield "a majority was overruled by nobody"

@@ -223,7 +223,9 @@ TERMS_REMEMBERED: Final = 64
 """Combinations of options whose meaning a bucket remembers."""
 COMMIT_RETRY_S: Final = 0.5
 """The pause before a commit that the disk has refused is tried again."""
-HANDOFF_BATCH_ITEMS: Final = 100
+HANDOFF_PAUSE_S: Final = 0.004
+"""How long a giver waits between two messages of one transfer, so that requests have their turn."""
+HANDOFF_BATCH_ITEMS: Final = 50
 """Items that one handoff message carries before an acknowledgement is awaited."""
 HANDOFF_OFFER_ITEMS: Final = 500
 """Digests that one handoff message offers."""

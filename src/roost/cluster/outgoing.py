@@ -299,6 +299,10 @@ class Outgoing:
         self._bytes += size
         if self.kind != "hinted":
             self._pairs.pop(ticket, None)
+        # A giver in no hurry leaves the processor to those who ask: it goes on after a pause.
+        self._node.runtime.clock.call_later(limits.HANDOFF_PAUSE_S, partial(self._go_on, ticket))
+
+    def _go_on(self, ticket: int) -> None:
         self._perform(self.giving.answered(ticket))
 
     def _concluded(self, attempt: int, outcome: msgspec.Raw | bytes | RoostError) -> None:

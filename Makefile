@@ -15,7 +15,7 @@ run: ## a three-node cluster at http://127.0.0.1:4000/ (ARGS="--nodes 5 --port 8
 	@scripts/venv && exec .venv/bin/roost demo $(ARGS)
 
 test: ## everything that must hold: check, then the whole test suite (ARGS="-k ring")
-	@scripts/venv test check && scripts/needs curl node:nodejs npm chromium && { scripts/needs ip:iproute2 || true; } && scripts/check && exec .venv/bin/pytest $(ARGS)
+	@scripts/venv test check && scripts/needs curl node:nodejs npm chromium && { scripts/needs ip:iproute2 || true; } && scripts/check && exec .venv/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 check: ## lint, format, types and the direction of imports, without the tests
 	@scripts/venv test check && exec scripts/check
@@ -30,4 +30,4 @@ soak: ## real nodes under every fault, again and again, judged (MINUTES=30, ARGS
 	@scripts/venv test && { scripts/needs ip:iproute2 || true; } && exec .venv/bin/python -m tests.real --minutes $(MINUTES) $(ARGS)
 
 clean: ## remove .venv, the tools' caches and the demo's data
-	@rm -rf .venv .roost .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/e2e/phoenix/node_modules
+	@rm -rf .venv .roost .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/e2e/clients/node_modules

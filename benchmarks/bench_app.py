@@ -5,14 +5,13 @@ Run by `python -m roost.ops.node benchmarks.bench_app:app`, as `roost run` does.
 
 from __future__ import annotations
 
+from benchmarks.dialect import ASK, PUBLISH
 from benchmarks.local_call import Counter
 from roost.cluster.exports import exported
 from roost.live.channel import Channel, Payload, event
 from roost.web.app import Roost
 from roost.web.socket import Socket
 
-TOPIC = "bench:room"
-EVENT = "new_msg"
 COUNTER = "counter"
 
 
@@ -25,16 +24,29 @@ def double(number: int) -> int:
 class EchoChannel(Channel, topic="bench:*"):
     """Repeats."""
 
-    @event(EVENT)
+    @event(PUBLISH)
     def new_msg(self, payload: Payload) -> None:
         """To everybody on the topic."""
-        self.broadcast(EVENT, payload)
+        self.broadcast(PUBLISH, payload)
+
+    @event(ASK)
+    def echo(self, payload: Payload) -> Payload:
+        """To who has asked."""
+        return payload
+
+
+class CrowdedChannel(Channel, topic="crowd:*"):
+    """Shows everybody who joins."""
+
+    def join(self, topic: str, params: Payload, socket: Socket) -> None:
+        """Come in under the name that the client gives."""
+        self.track(str(params["name"]), {})
 
 
 class BenchSocket(Socket):
     """Lets everybody in."""
 
-    channels = (EchoChannel,)
+    channels = (EchoChannel, CrowdedChannel)
 
 
 app = Roost("benchmark", children=[Counter.child(name=COUNTER)], sockets={"/socket": BenchSocket})

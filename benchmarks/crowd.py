@@ -1,16 +1,18 @@
-"""A crowd of browsers: many WebSockets that speak the Phoenix protocol, in one generator for both sides."""
+"""A crowd of browsers: many WebSockets in one generator, for all sides, each in its own dialect."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 
-import msgspec
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from benchmarks.callers import Sample
+from benchmarks.callers import Sample, closed_loop
 from benchmarks.child import Failed
+from benchmarks.dialect import Dialect
 from benchmarks.line import percentile
 
 CONNECTING = 64
@@ -19,39 +21,98 @@ JOIN_S = 20.0
 """How long connecting and joining may take."""
 
 
-class _Browser(WSListener):
-    """One socket: counts its broadcasts, and tells the crowd of its replies."""
+class Browser(WSListener):
+    """One socket: counts what it hears of the topic, and hands on what it is answered."""
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
+        self._dialect = crowd.dialect
+        self._heard_bytes = crowd.dialect.heard_bytes
         self._arrived = crowd.arrived
         self._received = 0
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._numbers = itertools.count(1)
+        self._greeted: asyncio.Future[None] | None = None
+        self.transport: WSTransport
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Connected."""
+        self.transport = transport
+        if self._dialect.greets:
+            self._greeted = asyncio.get_running_loop().create_future()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Act on a message of the server."""
         if frame.msg_type != WSMsgType.TEXT:
             return
-        if frame.payload_size == self._crowd.broadcast_bytes:
+        if frame.payload_size == self._heard_bytes:
             number = self._received
             self._received = number + 1
             self._arrived(number)
-        else:
-            self._crowd.on_reply(frame.get_payload_as_bytes())
+            return
+        text = frame.get_payload_as_bytes()
+        if self._greeted is not None and not self._greeted.done():
+            self._greeted.set_result(None)
+            return
+        try:
+            number_answered = self._dialect.answer_to(text)
+        except Failed as refusal:
+            self._crowd.fail(str(refusal))
+            return
+        if number_answered is not None:
+            future = self._waiting.pop(number_answered, None)
+            if future is not None:
+                future.set_result(None)
+        elif (pong := self._dialect.pong(text)) is not None:
+            self.say(pong)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """The connection is gone."""
         self._crowd.on_closed()
+
+    def say(self, text: bytes) -> None:
+        """Send one message."""
+        self.transport.send(WSMsgType.TEXT, text)
+
+    async def join(self) -> None:
+        """Join the topic; returns when the server has answered."""
+        if self._greeted is not None:
+            await self._greeted
+        answered = self._expect(0)
+        self.say(self._dialect.join())
+        await answered
+
+    async def ask(self) -> None:
+        """Ask something; returns with the answer."""
+        number = next(self._numbers)
+        answered = self._expect(number)
+        self.say(self._dialect.ask(number))
+        await answered
+
+    def _expect(self, number: int) -> asyncio.Future[None]:
+        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        return future
+
+    def give_up(self, reason: str) -> None:
+        """Nobody waits any more."""
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(Failed(reason))
 
 
 class Crowd:
-    """`size` sockets in one topic."""
+    """`size` sockets in one topic.
 
-    def __init__(self, url: str, topic: str, event: str, size: int) -> None:
-        self._url, self._topic, self._event, self.size = url, topic, event, size
-        self._payload = {"body": "x" * 64}
-        self.broadcast_bytes = len(msgspec.json.encode((None, None, topic, event, self._payload)))
-        self._sockets: list[WSTransport] = []
-        self._refs = itertools.count(1)
-        self._joined = 0
-        self._all_joined = asyncio.Event()
+    Args:
+        port: where the server listens on loopback.
+        dialect: what it understands.
+        size: how many sockets.
+    """
+
+    def __init__(self, port: int, dialect: Dialect, size: int) -> None:
+        self._url = f"ws://127.0.0.1:{port}{dialect.path}"
+        self.dialect, self.size = dialect, size
+        self.browsers: list[Browser] = []
         self._closing = False
         self._broken: str | None = None
         self._counts: dict[int, int] = {}
@@ -65,51 +126,64 @@ class Crowd:
 
     async def gather(self, join: bool = True) -> None:
         """Connect all, and join all to the topic."""
-        async with asyncio.timeout(JOIN_S * max(1.0, self.size / 1000)):
-            turns = asyncio.Semaphore(CONNECTING)
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self.size):
-                    group.create_task(self._connect(turns))
-            if not join:
-                return
-            for socket in self._sockets:
-                self._send(socket, "phx_join", {})
-            await self._all_joined.wait()
+        await self.connect()
+        if join:
+            await self.join()
+
+    async def connect(self, make: Callable[[], Browser] | None = None) -> None:
+        """Connect all. `make` makes each of them, when they are more than a Browser."""
+        turns = asyncio.Semaphore(CONNECTING)
+        listen = make or partial(Browser, self)
+
+        async def one() -> None:
+            async with turns:
+                _, connected = await ws_connect(listen, self._url, websocket_handshake_timeout=JOIN_S)
+                assert isinstance(connected, Browser)
+                self.browsers.append(connected)
+
+        async with asyncio.timeout(self._patience_s()), asyncio.TaskGroup() as group:
+            for _ in range(self.size):
+                group.create_task(one())
         self._check()
 
-    async def _connect(self, turns: asyncio.Semaphore) -> None:
-        async with turns:
-            transport, _ = await ws_connect(lambda: _Browser(self), self._url, websocket_handshake_timeout=JOIN_S)
-            self._sockets.append(transport)
+    async def join(self) -> None:
+        """Join all at once."""
+        async with asyncio.timeout(self._patience_s()):
+            await asyncio.gather(*(browser.join() for browser in self.browsers))
+        self._check()
 
-    def _send(self, socket: WSTransport, event: str, payload: object) -> None:
-        message = msgspec.json.encode(("1", str(next(self._refs)), self._topic, event, payload))
-        socket.send(WSMsgType.TEXT, message)
+    def _patience_s(self) -> float:
+        return JOIN_S * max(1.0, self.size / 1000)
 
-    def on_reply(self, text: bytes) -> None:
-        """Count a reply to a join; anything that is neither a good reply nor a broadcast breaks the crowd."""
-        _, _, _, event, payload = msgspec.json.decode(text)
-        if event != "phx_reply":
-            return
-        if payload["status"] != "ok":
-            self._broken = f"a push was answered with {text[:200]!r}"
-        self._joined += 1
-        if self._joined == self.size or self._broken:
-            self._all_joined.set()
+    def fail(self, reason: str) -> None:
+        """What was answered, or not answered, breaks the crowd."""
+        self._broken = self._broken or reason
+        self._idle.set()
+        for browser in self.browsers:
+            browser.give_up(reason)
 
     def on_closed(self) -> None:
         """Note a socket that the server closed."""
         if not self._closing:
-            self._broken = "the server closed a socket"
-            self._all_joined.set()
-            self._idle.set()
+            self.fail("the server closed a socket")
 
     def _check(self) -> None:
         if self._broken:
             raise Failed(self._broken)
 
+    async def ask(self, window_s: float, callers: int) -> Sample:
+        """Let the first `callers` sockets ask, each again when it is answered."""
+        free = self.browsers[:callers]
+
+        async def ask() -> None:
+            browser = free.pop()
+            await browser.ask()
+            free.append(browser)
+
+        return await closed_loop(callers, window_s, ask)
+
     def arrived(self, number: int) -> None:
-        """One socket has received broadcast `number`; when all have, the next one is sent."""
+        """One socket has heard broadcast `number`; when all have, the next one is sent."""
         count = self._counts.get(number, 0) + 1
         if count < self.size:
             self._counts[number] = count
@@ -125,14 +199,14 @@ class Crowd:
     def _publish(self) -> None:
         self._sent_at[self._sent] = perf_counter()
         self._sent += 1
-        self._send(self._sockets[0], self._event, self._payload)
+        self.browsers[0].say(self.dialect.publish())
 
     async def broadcast(self, window_s: float, in_flight: int) -> Sample:
         """Publish with `in_flight` broadcasts on their way at any time, for `window_s` seconds.
 
         The rate is of deliveries, one per socket and broadcast; the latency is until the last socket has it.
         """
-        self._latencies = []
+        self._counts, self._latencies = {}, []
         self._idle.clear()
         start = perf_counter()
         self._until = start + window_s
@@ -149,5 +223,5 @@ class Crowd:
     def leave(self) -> None:
         """Close all sockets at once."""
         self._closing = True
-        for socket in self._sockets:
-            socket.disconnect(graceful=False)
+        for browser in self.browsers:
+            browser.transport.disconnect(graceful=False)

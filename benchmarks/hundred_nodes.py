@@ -122,9 +122,9 @@ class _Counter:
 def _counted() -> Iterator[_Counter]:
     counter, honest = _Counter(), Link._write
 
-    def write(link: Link, data: bytes) -> None:
+    def write(self: Link, data: bytes) -> None:
         counter.frames += 1
-        honest(link, data)
+        honest(self, data)
 
     Link._write = write  # type: ignore[method-assign]  # counts what leaves
     try:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks.bench_app import EVENT, TOPIC
-from benchmarks.broadcast import crowd
 from benchmarks.crowd import Crowd
+from benchmarks.dialect import Phoenix
 from benchmarks.line import Bound, Line
 from benchmarks.nodes import nodes
 from benchmarks.peers import Server, bare_socket
@@ -20,8 +19,9 @@ WARM = 50
 """Sockets that come before the count, so that what a server loads once is not counted."""
 
 
-async def weight(server: Server, browsers: Crowd, warm: Crowd, join: bool) -> float:
+async def weight(server: Server, sockets: int, join: bool) -> float:
     """KB per socket."""
+    browsers, warm = Crowd(server.port, Phoenix(), sockets), Crowd(server.port, Phoenix(), WARM)
     try:
         await warm.gather(join)
         before = server.process.rss_bytes()
@@ -39,12 +39,11 @@ async def run(plan: Plan) -> list[Line]:
 
     async def ours() -> float:
         async with nodes(1) as (server,):
-            return await weight(server, crowd(server, sockets), crowd(server, WARM), join=True)
+            return await weight(server, sockets, join=True)
 
     async def reference() -> float:
         async with bare_socket() as server:
-            url = f"ws://127.0.0.1:{server.port}/"
-            return await weight(server, Crowd(url, TOPIC, EVENT, sockets), Crowd(url, TOPIC, EVENT, WARM), join=False)
+            return await weight(server, sockets, join=False)
 
     turns = await alternate(plan, ours, reference, warm=False)
     return [

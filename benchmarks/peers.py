@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from benchmarks.child import Child, child, free_port, listening, program, python
+from benchmarks.dialect import Consumer, Dialect, SocketIo
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +25,40 @@ def uvicorn(app: str, port: int) -> list[str]:
 
 
 @asynccontextmanager
+async def redis() -> AsyncIterator[Mapping[str, str]]:
+    """Redis, nothing on disk; yields the environment that says where."""
+    port = free_port()
+    in_memory = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning"]
+    async with child([program("redis-server"), "--port", str(port), *in_memory]) as store:
+        await listening(port, store)
+        yield {"REDIS_PORT": str(port)}
+
+
+@asynccontextmanager
+async def socket_servers() -> AsyncIterator[Mapping[str, tuple[Server, Dialect]]]:
+    """What Python teams serve sockets with, by name: one process of each under uvicorn, and one Redis behind them."""
+    channels_port, socketio_port = free_port(), free_port()
+    async with (
+        redis() as where,
+        child(uvicorn("benchmarks.channels_room:app", channels_port), where) as channels,
+        child(uvicorn("benchmarks.socketio_room:app", socketio_port), where) as socketio,
+    ):
+        await listening(channels_port, channels)
+        await listening(socketio_port, socketio)
+        yield {
+            "channels": (Server(channels_port, channels), Consumer()),
+            "socketio": (Server(socketio_port, socketio), SocketIo()),
+        }
+
+
+@asynccontextmanager
 async def fastapi_redis(workers: int = 3) -> AsyncIterator[tuple[int, int]]:
     """FastAPI under uvicorn with Redis behind it, nothing on disk.
 
     Yields two web ports: of one process, and of `workers` processes that share a port. Both use the one Redis.
     """
-    redis_port, port, shared_port = free_port(), free_port(), free_port()
-    in_memory = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning"]
-    redis = [program("redis-server"), "--port", str(redis_port), *in_memory]
-    async with child(redis) as store:
-        await listening(redis_port, store)
-        where = {"REDIS_PORT": str(redis_port)}
+    port, shared_port = free_port(), free_port()
+    async with redis() as where:
         one = uvicorn("benchmarks.redis_app:app", port)
         several = [*uvicorn("benchmarks.redis_app:app", shared_port), "--workers", str(workers)]
         async with child(one, where) as web, child(several, where) as shared_web:

@@ -13,6 +13,7 @@ import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
 from benchmarks.child import parent_gone
+from benchmarks.dialect import ASK
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(tuple[str | None, str | None, str, str, msgspec.Raw]).decode
@@ -35,13 +36,16 @@ class _Socket(WSListener):
             return
         join_ref, ref, topic, event, payload = _decode(frame.get_payload_as_bytes())
         sockets = self._topics.setdefault(topic, {})
+        response: object = {}
         if event == "phx_join":
             sockets[transport.underlying_transport] = None
+        elif event == ASK:
+            response = payload
         else:
             broadcast = framed(_encode((None, None, topic, event, payload)))
             for socket in sockets:
                 socket.write(broadcast)
-        reply = (join_ref, ref, topic, "phx_reply", {"status": "ok", "response": {}})
+        reply = (join_ref, ref, topic, "phx_reply", {"status": "ok", "response": response})
         transport.underlying_transport.write(framed(_encode(reply)))
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:

@@ -16,11 +16,21 @@ import pytest
 from roost.sim import run
 
 TEST_TIMEOUT_S = 60.0
+ALONE = "real"
+"""The folder of tests with whole clusters that are judged by how soon they notice something."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker."""
     config.addinivalue_line("markers", "virtual_time(seed=0): run this async test in virtual time")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what must not be split when two processes share the tests: a file, or all that moves real cables."""
+    for item in items:
+        folder = item.path.parent
+        group = folder if folder.name == ALONE else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group)))
 
 
 @pytest.hookimpl(tryfirst=True)

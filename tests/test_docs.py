@@ -7,9 +7,10 @@ import asyncio
 import builtins
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Final, NamedTuple
 
 import pytest
@@ -35,9 +36,15 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def run(page: Path, program: list[Block]) -> dict[str, object]:
-    """Run the blocks one after the other, with one event loop for all that await something; return their names."""
-    names: dict[str, object] = {"__name__": page.stem, "__builtins__": builtins}
-    with asyncio.Runner() as runner:
+    """Run the blocks one after the other, with one event loop for all that await something; return their names.
+
+    They are a module, as a program is: frameworks look annotations and routes up in it by its name.
+    """
+    module = ModuleType(page.stem)
+    names = module.__dict__
+    names["__builtins__"] = builtins
+    with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
+        patch.setitem(sys.modules, page.stem, module)
         for block in program:
             tree = ast.parse("\n" * block.line + block.code)
             code = compile(tree, str(page), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)

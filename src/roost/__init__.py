@@ -19,10 +19,18 @@ if TYPE_CHECKING:
     from roost.cluster.node_monitor import NodeIsUp as NodeIsUp
     from roost.cluster.node_monitor import monitor_nodes as monitor_nodes
     from roost.cluster.process_group import GroupChanged as GroupChanged
+    from roost.core.backlog import CloseSlow as CloseSlow
+    from roost.core.backlog import Coalesce as Coalesce
+    from roost.core.backlog import DropOldest as DropOldest
     from roost.jobs import Flow as Flow
     from roost.jobs import Window as Window
+    from roost.live import topics as pubsub  # noqa: F401  # a public name that is not the module's own
     from roost.live.channel import Channel as Channel
     from roost.live.channel import event as event
+    from roost.live.channel import intercept as intercept
+    from roost.live.reply import ReplyRef as ReplyRef
+    from roost.live.reply import Status as Status
+    from roost.live.reply import reply as reply
     from roost.otp import Agent as Agent
     from roost.otp import Application as Application
     from roost.otp import Caller as Caller
@@ -69,8 +77,10 @@ if TYPE_CHECKING:
     from roost.otp.process_info import process_info as process_info
     from roost.otp.process_info import process_tree as process_tree
     from roost.otp.upgrading.upgrade import upgrade as upgrade
+    from roost.web import token as token
     from roost.web.app import Roost as Roost
-    from roost.web.socket import ConnectInfo as ConnectInfo
+    from roost.web.connect_info import ConnectInfo as ConnectInfo
+    from roost.web.socket import ConnectRefused as ConnectRefused
     from roost.web.socket import Socket as Socket
 
 __version__: Final = "0.1.0"
@@ -80,8 +90,12 @@ _HOME: Final = {
     "Application": "roost.otp",
     "Caller": "roost.otp",
     "Channel": "roost.live.channel",
+    "CloseSlow": "roost.core.backlog",
+    "Coalesce": "roost.core.backlog",
+    "DropOldest": "roost.core.backlog",
     "Child": "roost.otp",
-    "ConnectInfo": "roost.web.socket",
+    "ConnectInfo": "roost.web.connect_info",
+    "ConnectRefused": "roost.web.socket",
     "Consumer": "roost.otp",
     "ConsumerSupervisor": "roost.otp",
     "CrashReport": "roost.otp",
@@ -111,11 +125,13 @@ _HOME: Final = {
     "ProducerConsumer": "roost.otp",
     "Registry": "roost.otp",
     "RegistryKey": "roost.otp",
+    "ReplyRef": "roost.live.reply",
     "Request": "roost.otp",
     "Roost": "roost.web.app",
     "Socket": "roost.web.socket",
     "StateMachine": "roost.otp",
     "StateTimeout": "roost.otp",
+    "Status": "roost.live.reply",
     "Stop": "roost.otp",
     "Supervisor": "roost.otp",
     "SupervisorReport": "roost.otp",
@@ -130,9 +146,11 @@ _HOME: Final = {
     "event": "roost.live.channel",
     "exported": "roost.cluster.exports",
     "info": "roost.otp",
+    "intercept": "roost.live.channel",
     "monitor_nodes": "roost.cluster.node_monitor",
     "process_info": "roost.otp.process_info",
     "process_tree": "roost.otp.process_info",
+    "reply": "roost.live.reply",
     "send": "roost.otp",
     "send_after": "roost.otp",
     "upgrade": "roost.otp.upgrading.upgrade",
@@ -142,7 +160,9 @@ _HOME: Final = {
 _MODULES: Final = {
     "global_name": "roost.cluster.global_name",
     "pg": "roost.cluster.pg",
+    "pubsub": "roost.live.topics",
     "rpc": "roost.cluster.rpc",
+    "token": "roost.web.token",
 }
 """The public names that are modules."""
 

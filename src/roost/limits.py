@@ -178,6 +178,12 @@ DISCOVER_EVENTS_MAX: Final = 10_000
 """Tokens that came or went and have not been looked at; further ones wait for the next look."""
 NODES_MAX: Final = 100
 """Members of one cluster."""
+SIBLING_WAIT_S: Final = 10.0
+"""How long a new worker of a server waits for the first one to be ready before it begins without it."""
+SIBLING_MEET_S: Final = 5.0
+"""How long a worker waits for the others that are ready to be linked with it before it serves."""
+SIBLING_ABSENT_S: Final = 30.0
+"""How long the place of a worker whose process has ended is kept for the next one."""
 
 # Ring and store
 RING_SIZE: Final = 64
@@ -275,18 +281,113 @@ SOCKET_TURN_BYTES: Final = 8 * 1024
 SOCKET_FRAME_BYTES_MAX: Final = 1024 * 1024
 """One WebSocket message from a browser."""
 SOCKET_BUFFER_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Bytes that wait for one slow browser; beyond it the socket is closed."""
+"""Bytes that wait for one slow browser when its socket says nothing else; beyond it the socket is closed."""
+BACKLOG_FRAME_BYTES: Final = 256
+"""What a frame that waits for a slow browser counts beside its own bytes: measured, what it takes to keep it."""
+SOCKET_WRITE_BYTES: Final = 64 * 1024
+"""Bytes that wait for one browser in its transport; the rest waits where it can still be left out."""
+SOCKET_UNSENT_BYTES: Final = 128 * 1024
+"""Bytes that the kernel has taken for one browser and not yet sent (TCP_NOTSENT_LOWAT)."""
+SOCKET_FRAGMENTS_MAX: Final = 1_000
+"""Fragments of one WebSocket message; beyond it the socket is closed, since each costs more than it holds."""
+SOCKET_CONTROLS_PER_S_MAX: Final = 100
+"""Pings and pongs of one socket within a second; beyond it the socket is closed."""
+SOCKET_CONNECT_S: Final = 10.0
+"""How long the `connect` of a socket may take; the client then gets HTTP 504."""
+SOCKET_CONNECTS_MAX: Final = 1_000
+"""Clients of one node whose `connect` is under way; the next one gets HTTP 503."""
 SOCKET_IDLE_S: Final = 60.0
-"""A socket that was silent this long is closed; the client's heartbeat is every 30 s."""
+"""A socket that was silent this long is closed when its class says nothing else; the client's heartbeat is every
+30 s."""
+SOCKETS_DRAIN_BATCH: Final = 500
+"""Sockets of a node that stops which are sent away together; more, if all are not told within half of SOCKETS_DRAIN_S
+otherwise."""
+SOCKETS_DRAIN_INTERVAL_S: Final = 0.1
+"""The pause between two batches of sockets that are sent away."""
+SOCKETS_DRAIN_S: Final = 2.0
+"""How long a node that stops waits for its sockets before it cuts them off: less than what `roost run` waits for its
+nodes."""
 SOCKET_PENDING_MAX: Final = 256
 """Messages of one socket that its channels have not answered; beyond it nothing more is read from it."""
+SOCKET_PENDING_UNIT_BYTES: Final = 16 * 1024
+"""What of a message counts as one of SOCKET_PENDING_MAX: a longer one counts as several, so that 4 MiB wait at most."""
 SOCKET_HELD_FRAMES_MAX: Final = 10_000
 """Frames that wait for the reply to a join; a channel that is still joining then is given up."""
+SOCKET_HELD_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes of such frames; the last one may go beyond it, so that any list of presences fits."""
+TERM_BYTES_MAX: Final = 16 * 1024
+"""One term of Erlang, such as the content of a token."""
+TERM_DEPTH_MAX: Final = 32
+"""Lists, tuples and maps within each other in one term of Erlang."""
+TOKEN_CHARS_MAX: Final = 24 * 1024
+"""One signed token."""
+TOKEN_KEYS_MAX: Final = 64
+"""Keys of signed tokens that are remembered, because each takes a millisecond to derive."""
 CHANNELS_PER_SOCKET_MAX: Final = 100
 """Topics that one socket may join."""
+LONGPOLL_WINDOW_S: Final = 10.0
+"""How long a poll waits for messages, at most and when its socket says nothing else. (Clients give up after 20 s.)"""
+LONGPOLL_SILENCE_WINDOWS: Final = 1.5
+"""Windows after which a long-poll client that neither polls nor posts is given up."""
+LONGPOLL_TOKEN_S: Final = 14 * 86_400.0
+"""How old the token of a long-poll session may be."""
+LONGPOLL_TOKEN_BYTES_MAX: Final = 1_024
+"""One token; a longer one is not looked at."""
+LONGPOLL_LINES_MAX: Final = 100
+"""Frames in one post; a client with more to say sends several."""
+LONGPOLL_BODY_BYTES_MAX: Final = 4 * 1024 * 1024
+"""The body of one post."""
+LONGPOLL_ANSWER_BYTES_MAX: Final = 1024 * 1024
+"""Frames in the answer to one poll, unless a single one is larger; the rest comes with the next."""
+LONGPOLL_FRAME_BYTES_MAX: Final = 4 * 1024 * 1024
+"""One message to a long-poll client, which must fit between two nodes; a larger one closes it with 1009."""
+LONGPOLL_SESSIONS_MAX: Final = 10_000
+"""Long-poll sessions of one node. Those that were not used yet make room; else the next client has to come again."""
+LONGPOLL_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Bytes that wait for all long-poll clients of one socket on one node; whoever exceeds it is closed."""
+LONGPOLL_RELAY_S: Final = 2.0
+"""How long another node may take to answer for a session, beyond the time that the session may take."""
+LONGPOLL_ASKED_HEADERS_BYTES_MAX: Final = 1_024
+"""Names of headers in one preflight request."""
 TOPIC_BYTES_MAX: Final = 255
 """One topic, event or reference of the Phoenix protocol."""
-PRESENCES_PER_TOPIC_MAX: Final = 10_000
+TOPIC_BUCKETS_PER_MESSAGE: Final = 4_096
+"""Buckets of topics in one message about what a node wants to hear."""
+SUBSCRIPTIONS_MAX: Final = 1_000_000
+"""Subscriptions of the processes of one node to topics."""
+PRESENCES_PER_TOPIC_MAX: Final = 100_000
 """Presences of one node under one topic."""
+PRESENCES_MAX: Final = 500_000
+"""Presences of one node."""
 PRESENCE_META_BYTES_MAX: Final = 64 * 1024
 """The encoded meta of one presence."""
+PRESENCE_SHARDS: Final = 8
+"""Parts into which topics are divided for presences; what one of them has to tell does not hold up the others. It is
+the same on all nodes."""
+PRESENCE_PART_ROWS: Final = 2_000
+"""Presences in one message between nodes; more follow in further ones."""
+PRESENCE_PART_BYTES: Final = 256 * 1024
+"""Metas and names in one message between nodes; a presence that is larger travels alone."""
+PRESENCE_REMOVALS_KEPT: Final = 10_000
+"""Removals of one node and shard that each node remembers, for peers that are behind; one that is further behind is
+told everything."""
+PRESENCE_GAPS_MAX: Final = 64
+"""Gaps in what is known of one node's changes; what would make another one is not taken, but asked for anew."""
+PRESENCE_REPLICAS_MAX: Final = 2 * NODES_MAX
+"""Boots of nodes whose presences are kept, those included that cannot be reached."""
+PRESENCE_KEPT_S: Final = 30.0
+"""How long at least the presences of a node that cannot be reached are kept for its return, hidden; twice as long at
+most."""
+PRESENCE_LOOK_S: Final = 0.5
+"""How often it is looked for peers that have no link with each other; a common peer passes on what they miss from the
+second time on."""
+PRESENCE_TICK_S: Final = 0.025
+"""How long changes of presences are collected before they are told."""
+PRESENCE_DIFF_MAX: Final = 5_000
+"""Joins, and leaves, in one presence_diff; further ones follow a tick later."""
+PRESENCE_DIFF_BYTES: Final = 1024 * 1024
+"""Metas of joins, and of leaves, in one presence_diff, unless a single one is larger."""
+PRESENCE_PARTS_PER_TICK: Final = 8
+"""Messages of one shard to one peer in one tick."""
+PRESENCE_FETCH_S: Final = 5.0
+"""How long a `fetch` hook may take; then presences are told without what it would have added."""

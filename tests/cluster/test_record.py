@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from roost.cluster.record import BIRTH, FILE, Record, places_of
+from roost.cluster.record import BIRTH, FILE, Record, encode_cluster, places_of
 from roost.config import Config
 from roost.core import membership as core
-from roost.core.caspaxos import Acceptor, Ballot
+from roost.core.caspaxos import Acceptor, Ballot, Entry
 from roost.errors import ConfigError
 from roost.runtime import Runtime
 from roost.runtime.disk import FolderDisk
@@ -60,6 +60,16 @@ def test_what_is_learned_replaces_what_was_accepted_at_a_lower_ballot_only(tmp_p
     accepted = record.acceptor.entry
     record.learn(Ballot(0, 5, "b"), core.set_policy(older, "auto"))
     assert record.acceptor.entry is accepted
+
+
+def test_who_voted_before_a_change_is_not_asked_any_more_once_it_is_known_to_be_chosen(tmp_path: Path) -> None:
+    record = Record(configs("a", "b")[0], on_disk(tmp_path))
+    changed = core.succeed(record.cluster, "b@127.0.0.1")
+    acceptor = record.acceptor
+    acceptor.accept(Ballot(0, 7, "a"), Entry(encode_cluster(changed), ("a@127.0.0.1",)))
+    record.keep(acceptor)
+    record.learn(Ballot(0, 7, "a"), changed)
+    assert record.acceptor.entry == Entry(encode_cluster(changed), ("a@127.0.0.1", "b@127.0.0.1"))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from roost import limits
 from roost.cluster.link import Link
 from roost.cluster.record import Record
 from roost.cluster.voting import Voting, can_vote_after, decode_reply
@@ -24,6 +25,9 @@ from roost.wire.messages import Request
 from tests.cluster.flock import Flock
 from tests.cluster.meadow import Meadow, configs
 from tests.cluster.test_membership import strangers
+
+ATTEMPTS = 3
+"""How often a vote is tried that cannot succeed: with more, the test waits longer for the same."""
 
 
 async def all_vote(story: Flock) -> None:
@@ -108,6 +112,26 @@ async def test_a_node_that_has_been_wiped_remembers_by_the_others_what_it_may_ha
         assert isinstance(reply, Promise)
         assert reply.entry is not None
         assert reply.entry.value == entry.value
+
+
+async def test_who_is_needed_to_know_what_was_chosen_and_is_lost_can_be_declared_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "CHANGE_ATTEMPTS_MAX", ATTEMPTS)
+    async with strangers("a", "b", "c", born="abc") as story:
+        await all_vote(story)
+        await story.stop("a")
+        b, c = story["b"], story["c"]
+        await story.until(lambda: not b.fabric.is_up("a@127.0.0.1") and not c.fabric.is_up("a@127.0.0.1"))
+        ballot = Ballot(0, 1000, "a@127.0.0.1")
+        entry = Entry(encode(core.succeed(b.membership.cluster, "c@127.0.0.1")), ("a@127.0.0.1",))
+        for asker, asked in ((b, "c@127.0.0.1"), (c, "b@127.0.0.1")):
+            for ask in (Prepare(ballot), Accept(ballot, entry)):
+                await asker.fabric.call(asked, "membership", encode(ask))
+        with pytest.raises(NoQuorum):
+            await b.membership.change(core.clear)
+        await b.membership.down("a@127.0.0.1")
+        assert b.membership.cluster.member("a@127.0.0.1").status == "down"
 
 
 async def test_words_that_nobody_declares_are_refused() -> None:

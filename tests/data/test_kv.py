@@ -306,14 +306,14 @@ async def test_a_message_that_no_node_sends_is_refused() -> None:
         pack = msgspec.msgpack.encode
         for body in (
             b"\xc0",
-            pack(["b", b"\x01bk", b"\x01", None, [5, 1], 1.0, 1]),
-            pack(["b", b"\x01bk", b"\x01", None, [2, 3], 1.0, 1]),
-            pack(["b", b"\x01bk", b"\x01", None, [2, 1, 3], 1.0, 1]),
-            pack(["b", b"\x01bk", b"\x01", None, [2, 1, 0, -1], 1.0, 1]),
-            pack(["b", b"\x01bk", b"\x01", None, [2, 1, 0, 0, True, 3], 1.0, 1]),
-            pack(["b", b"\x01ck", b"\x01", None, [1, 1], 1.0, 1]),
-            pack(["b", b"", b"\x01", None, [1, 1], 1.0, 1]),
-            pack(["b", b"\x01bk", b"\x01", [[5, 1], [5, 1]], [1, 1], 1.0, 1]),
+            pack(["b", b"\x01bk", b"\x01", None, [5, 1], 1.0, 1, 3]),
+            pack(["b", b"\x01bk", b"\x01", None, [2, 3], 1.0, 1, 3]),
+            pack(["b", b"\x01bk", b"\x01", None, [2, 1, 3], 1.0, 1, 3]),
+            pack(["b", b"\x01bk", b"\x01", None, [2, 1, 0, -1], 1.0, 1, 3]),
+            pack(["b", b"\x01bk", b"\x01", None, [2, 1, 0, 0, True, 3], 1.0, 1, 3]),
+            pack(["b", b"\x01ck", b"\x01", None, [1, 1], 1.0, 1, 3]),
+            pack(["b", b"", b"\x01", None, [1, 1], 1.0, 1, 3]),
+            pack(["b", b"\x01bk", b"\x01", [[5, 1], [5, 1]], [1, 1], 1.0, 1, 3]),
         ):
             with pytest.raises((BadMessage, InvalidQuorum)):
                 await fabric.call("b@127.0.0.1", SERVICE, body, 5.0)
@@ -322,12 +322,38 @@ async def test_a_message_that_no_node_sends_is_refused() -> None:
 async def test_a_write_is_not_passed_round_for_ever() -> None:
     async with stage("a", "b", "c") as story:
         key = story.key(of="b", n=1)
-        body = msgspec.msgpack.encode(["b", b"\x01b" + key.encode(), b"\x01", None, [1, 1], 1.0, 2])
+        body = msgspec.msgpack.encode(["b", b"\x01b" + key.encode(), b"\x01", None, [1, 1], 1.0, 2, 3])
         with pytest.raises(NoQuorum):
             await story.flock["a"].fabric.call("c@127.0.0.1", SERVICE, body, 5.0)
-        once = msgspec.msgpack.encode(["b", b"\x01b" + key.encode(), b"\x01", None, [1, 1], 1.0, 1])
+        once = msgspec.msgpack.encode(["b", b"\x01b" + key.encode(), b"\x01", None, [1, 1], 1.0, 1, 3])
         await story.flock["a"].fabric.call("c@127.0.0.1", SERVICE, once, 5.0)
         assert story.copies(key) == "b"
+
+
+async def test_a_write_of_a_node_that_knows_of_fewer_nodes_is_on_all_copies_that_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with stage("a", "b", "c", "d") as story:
+        key, placement = story.key(beside="d"), story.flock["d"].placement
+        known = [1, 2, 2]  # how the cluster has grown, as "d" has heard of it
+        honest = placement.breadth
+        monkeypatch.setattr(placement, "breadth", lambda partition: known.pop(0) if known else honest(partition))
+        assert (await story["d"].put(key, 1, w="all")).acks == 3
+        assert sorted(story.copies(key)) == sorted(story.primaries(key, 3))
+        assert known == []
+
+
+async def test_a_write_of_a_node_that_does_not_hear_of_the_others_ends_in_time_and_is_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with stage("a", "b", "c", "d") as story:
+        key = story.key(beside="d")
+        monkeypatch.setattr(story.flock["d"].placement, "breadth", lambda partition: 1)
+        with pytest.raises(DeadlineExceeded):
+            await story["d"].put(key, 1, timeout_s=0.1)
+        assert story.copies(key) == ""
+        monkeypatch.undo()
+        assert (await story["d"].put(key, 1, n=1, w=1)).acks == 1  # as few as are asked for, in the whole cluster
 
 
 async def test_a_tight_loop_of_operations_lets_others_run() -> None:

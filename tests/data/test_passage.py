@@ -15,7 +15,7 @@ from tests.data.stage import Stage, stage
 
 
 def order(key: str, timeout_s: float = 5.0) -> Order:
-    return Order("b", b"\x01b" + key.encode(), b"\x01", None, WriteTerms(1, 1), timeout_s, 1)
+    return Order("b", b"\x01b" + key.encode(), b"\x01", None, WriteTerms(1, 1), timeout_s, 1, 4)
 
 
 async def outcome(story: Stage, holders: list[str], order: Order) -> Outcome | RoostError:

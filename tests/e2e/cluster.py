@@ -26,6 +26,8 @@ START_S: Final = 40.0
 STOP_S: Final = 20.0
 HOST: Final = "127.0.0.1"
 LINK_PORTS_AFTER: Final = 100
+PARTS: Final = 4
+"""Into how many parts the ports are divided."""
 MARK: Final = "ROOST_TEST_MARK"
 """An environment variable by which every process of one cluster is found, whoever its parent is by then."""
 
@@ -301,10 +303,13 @@ def free_ports(nodes: int) -> int:
     """A first web port such that all ports of a cluster of this size are free now.
 
     Below the range from which the system takes ports for outgoing connections, and each time somewhere else, because a
-    port that was just used is not quite free.
+    port that was just used is not quite free. Processes that share the tests have a part of it each.
     """
-    first = random.randrange(12_000, 28_000, 16)
-    for port in itertools.chain(range(first, 28_000, 16), range(12_000, first, 16)):
+    part = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PARTS
+    lowest = 12_000 + part * 16_000 // PARTS
+    beyond = lowest + 16_000 // PARTS - LINK_PORTS_AFTER - 16
+    first = random.randrange(lowest, beyond, 16)
+    for port in itertools.chain(range(first, beyond, 16), range(lowest, first, 16)):
         if all(_is_free(port + index) and _is_free(port + LINK_PORTS_AFTER + index) for index in range(nodes)):
             return port
     raise ClusterError("no free ports")

@@ -1,4 +1,4 @@
-// Stories of the page's channel client (static/roost.js) against a scripted server, in virtual time.
+// Stories of the page's channel client (web/static/roost.js) against a scripted server, in virtual time.
 // Run by test_client.py: node --test roost_client.mjs
 
 import assert from "node:assert/strict";
@@ -12,15 +12,16 @@ let sockets = [];
 let chance = 0;
 
 class FakeWebSocket {
-  constructor(url) {
+  constructor(url, protocols = []) {
     this.url = new URL(url);
+    this.protocols = protocols;
     this.sent = [];
     this.closed = false;
     sockets.push(this);
   }
 
-  send(text) {
-    this.sent.push(JSON.parse(text));
+  send(data) {
+    this.sent.push(typeof data === "string" ? JSON.parse(data) : Buffer.from(data).toString("latin1"));
   }
 
   close() {
@@ -33,6 +34,10 @@ class FakeWebSocket {
 
   hear(...frame) {
     this.onmessage({ data: JSON.stringify(frame) });
+  }
+
+  hearBytes(text) {
+    this.onmessage({ data: Uint8Array.from(text, (letter) => letter.charCodeAt(0)).buffer });
   }
 
   last(event) {
@@ -103,6 +108,19 @@ test("the address carries the version and the join carries topic, params and its
   assert.equal(channel.state, "joined");
 });
 
+test("an endpoint may say where its socket is, as an address or, on a page, as a path", async () => {
+  globalThis.location = { href: "https://example.org/rooms/tea?x=1#y" };
+  const addresses = ["/socket/acme", "wss://b.org/chat", "http://c:1", location.href.slice(0, 19)];
+  for (const address of addresses) new Socket(address, { path: "/live" }).connect();
+  delete globalThis.location;
+  assert.deepEqual(sockets.map(({ url }) => url.href), [
+    "wss://example.org/socket/acme/websocket?vsn=2.0.0",
+    "wss://b.org/chat/websocket?vsn=2.0.0",
+    "ws://c:1/live/websocket?vsn=2.0.0",
+    "wss://example.org/live/websocket?vsn=2.0.0",
+  ]);
+});
+
 test("a push ends in ok, error or timeout, and a late reply changes nothing", async () => {
   const channel = await joined(connected());
   const good = channel.push("new_msg", { body: "hi" });
@@ -157,7 +175,7 @@ test("pauses are drawn between half and whole", async () => {
 });
 
 test("an endpoint that does not answer the dial is given up", async () => {
-  const socket = new Socket(["http://a:1", "http://b:2"]);
+  const socket = new Socket(["http://a:1", "http://b:2"], { longPoll: false });
   socket.connect();
   await pass(3_100);
   await pass(3_200);
@@ -212,6 +230,8 @@ test("frames of an earlier join are dropped, broadcasts without a join reference
 
 test("a refused join rejects, and is tried again", async () => {
   const channel = connected().channel("room:lobby");
+  const reasons = [];
+  channel.on("refused", ({ message }) => reasons.push(message));
   const refused = channel.join();
   sockets[0].reply("phx_join", "error", { reason: "no name" });
   await assert.rejects(refused, { status: "error", message: "no name" });
@@ -221,6 +241,11 @@ test("a refused join rejects, and is tried again", async () => {
   sockets[0].reply("phx_join", "ok", {});
   await settled();
   assert.equal(channel.state, "joined");
+  sockets[0].hear("2", "2", "room:lobby", "phx_error", {});
+  await pass(1_000);
+  sockets[0].reply("phx_join", "error", { reason: "not any more" });
+  await settled();
+  assert.deepEqual(reasons, ["no name", "not any more"]);
 });
 
 test("a silent join is called off before the next one", async () => {
@@ -290,6 +315,129 @@ test("disconnect is final", async () => {
   assert.equal(sockets.length, 1);
 });
 
+const bytes = (data) => Buffer.from(data).toString("latin1");
+
+test("bytes travel in the layouts of Phoenix, each way", async () => {
+  const channel = await joined(connected(), "room:a");
+  const heard = [];
+  for (const name of ["binp", "binb"]) channel.on(name, (data) => heard.push([name, bytes(data)]));
+  const reply = channel.push("binp", new Uint8Array([1, 2]));
+  assert.equal(sockets[0].sent.at(-1), "\x00\x01\x01\x06\x0412room:abinp\x01\x02");
+  sockets[0].hearBytes("\x01\x01\x01\x06\x0212room:aok\x01\x02\x03\x04");
+  assert.equal(bytes(await reply), "\x01\x02\x03\x04");
+  sockets[0].hearBytes("\x00\x01\x06\x041room:abinp\x00\xff");
+  sockets[0].hearBytes("\x00\x01\x06\x049room:abinpstale");
+  sockets[0].hearBytes("\x02\x06\x04room:abinb\x42");
+  assert.deepEqual(heard, [["binp", "\x00\xff"], ["binb", "\x42"]]);
+  await assert.rejects(async () => channel.push("e".repeat(256), new ArrayBuffer(1)), RangeError);
+});
+
+test("names of every length are packed and unpacked as by Phoenix's own client", async () => {
+  const socket = connected();
+  const used = (count) => Array.from({ length: count }, () => socket.makeRef());
+  used(9);
+  const channel = await joined(socket, "top");
+  channel.push("ev", new Uint8Array([1])).catch(() => {});
+  assert.equal(sockets[0].sent.at(-1), "\0\x02\x02\x03\x021011topev\x01");
+  const view = new Uint8Array([9, 1, 2, 9]).subarray(1, 3);
+  channel.push("é", view).catch(() => {});
+  assert.equal(sockets[0].sent.at(-1), "\0\x02\x02\x03\x021012topÃ©\x01\x02");
+  used(110);
+  const other = await joined(socket, "t");
+  const heard = [];
+  other.on("some-event", (data) => heard.push(bytes(data)));
+  sockets[0].hearBytes("\0\x03\x01\x0a123tsome-event\x01\x01");
+  sockets[0].hearBytes("\x02\x01\x0atsome-event\x01\x02");
+  const reply = other.push("e", new Uint8Array());
+  assert.equal(sockets[0].sent.at(-1), "\0\x03\x03\x01\x01123124te");
+  sockets[0].hearBytes("\x01\x03\x03\x01\x02123124tok\x01\x03");
+  assert.deepEqual([...heard, bytes(await reply)], ["\x01\x01", "\x01\x02", "\x01\x03"]);
+});
+
+test("a status of the application's own is a refusal that carries it", async () => {
+  const channel = await joined(connected());
+  const odd = channel.push("order", {});
+  sockets[0].reply("order", "sold_out", { left: 0 });
+  await assert.rejects(odd, { status: "sold_out", response: { left: 0 } });
+});
+
+test("parameters and the token are asked for at each dial, and may take their time", async () => {
+  let asked = 0;
+  const socket = new Socket("http://a:1", { params: async () => ({ n: (asked += 1) }), authToken: () => "Ā?".slice(1) + ">>" });
+  socket.connect();
+  assert.equal(sockets.length, 0);
+  await settled();
+  assert.equal(sockets[0].url.search, "?n=1&vsn=2.0.0");
+  assert.deepEqual(sockets[0].protocols, ["phoenix", "base64url.bearer.phx.Pz4+"]);
+  sockets[0].open();
+  sockets[0].onclose();
+  await pass(100);
+  await settled();
+  assert.equal(sockets[1].url.search, "?n=2&vsn=2.0.0");
+  socket.disconnect();
+});
+
+test("parameters that cannot be had are asked for again", async () => {
+  let asked = 0;
+  const socket = new Socket("http://a:1", { params: async () => (asked += 1) > 1 ? {} : Promise.reject(new Error("no")) });
+  socket.connect();
+  await settled();
+  assert.equal(socket.state, "waiting");
+  await pass(100);
+  await settled();
+  assert.equal(sockets.length, 1);
+});
+
+for (const address of ["http://a:1", "ws://a:1/socket"]) test(`where no WebSocket gets through, every other dial of ${address} polls`, async () => {
+  const polls = [];
+  globalThis.fetch = (url, { method = "GET", headers, body, signal }) =>
+    new Promise((resolve, reject) => {
+      signal.addEventListener("abort", () => reject(new Error("cut")));
+      polls.push({ url: String(url), method, headers: { ...headers }, body, answer: (reply) => resolve({ ok: true, json: async () => reply }) });
+    });
+  const socket = new Socket(address, { params: { user: "Ada" }, authToken: "t" });
+  socket.connect();
+  sockets[0].onclose();
+  await pass(100);
+  sockets[1].onclose();
+  await pass(200);
+  assert.equal(sockets.length, 2);
+  assert.equal(polls[0].url, "http://a:1/socket/longpoll?user=Ada&vsn=2.0.0&binary=base64");
+  assert.equal(polls[0].headers["x-phoenix-authtoken"], "t");
+  polls[0].answer({ status: 410, token: "T", messages: [] });
+  await settled();
+  assert.equal(socket.state, "open");
+
+  const channel = socket.channel("room:a");
+  const reply = channel.join();
+  await settled();
+  assert.deepEqual(polls.map(({ method, url }) => [method, new URL(url).searchParams.get("token")]), [["GET", null], ["GET", "T"], ["POST", "T"]]);
+  const [joinRef] = JSON.parse(polls[2].body);
+  polls[2].answer({ status: 200 });
+  polls[1].answer({ status: 200, token: "T", messages: [JSON.stringify([joinRef, joinRef, "room:a", "phx_reply", { status: "ok", response: {} }])] });
+  await reply;
+
+  const heard = [];
+  channel.on("binb", (data) => heard.push(bytes(data)));
+  polls[3].answer({ status: 204, token: "T", messages: [] });
+  await settled();
+  polls[4].answer({ status: 200, token: "T", messages: [Buffer.from("\x02\x06\x04room:abinb\x42", "latin1").toString("base64")] });
+  await settled();
+  assert.deepEqual(heard, ["\x42"]);
+
+  const lost = [channel.push("one", {}), channel.push("two", new Uint8Array([7]))].map((push) => assert.rejects(push, { status: "closed" }));
+  await settled();
+  const lines = polls.at(-1).body.split("\n");
+  assert.equal(JSON.parse(lines[0])[3], "one");
+  assert.equal(atob(lines[1]).slice(-1), "\x07");
+
+  polls[5].answer({ status: 410, token: "U", messages: [] });
+  await settled();
+  assert.equal(socket.state, "waiting");
+  await Promise.all(lost);
+  socket.disconnect();
+});
+
 const meta = (ref, more = {}) => ({ phx_ref: ref, ...more });
 
 async function presence() {
@@ -343,6 +491,40 @@ test("presence: a new state replaces the old one", async () => {
   hear("presence_state", { Bo: { metas: [meta("b1")] }, Cy: { metas: [meta("c1")] } });
   assert.deepEqual(names(), [["Bo", "b1"], ["Cy", "c1"]]);
   assert.deepEqual(seen, ["+Ada", "+Bo", "-Ada", "+Cy"]);
+});
+
+test("presence: of whom the new state still shows, only the metas change, and nobody hears of a join or leave", async () => {
+  const { names, people, hear } = await presence();
+  hear("presence_state", { Ada: { metas: [meta("a1")] } });
+  const seen = [];
+  for (const event of ["join", "leave"]) people.on(event, ({ key }) => seen.push(`${event} ${key}`));
+  hear("presence_state", { Ada: { metas: [meta("a1"), meta("a2")] } });
+  assert.deepEqual(names(), [["Ada", "a1", "a2"]]);
+  hear("presence_state", { Ada: { metas: [meta("a3")] } });
+  assert.deepEqual(names(), [["Ada", "a3"]]);
+  assert.deepEqual(seen, []);
+});
+
+test("presence: an empty state, a leave of a stranger, and a diff that was in the state already change nothing", async () => {
+  const { names, people, hear } = await presence();
+  const seen = [];
+  for (const event of ["join", "leave"]) people.on(event, ({ key }) => seen.push(`${event} ${key}`));
+  hear("presence_state", {});
+  hear("presence_diff", { joins: {}, leaves: { Bo: { metas: [meta("b1")] } } });
+  assert.deepEqual([names(), seen], [[], []]);
+  hear("presence_diff", { joins: { Ada: { metas: [meta("a1")] } }, leaves: {} });
+  hear("presence_diff", { joins: { Ada: { metas: [meta("a1")] } }, leaves: { Ada: { metas: [meta("a0")] } } });
+  assert.deepEqual([names(), seen], [[["Ada", "a1"]], ["join Ada"]]);
+});
+
+test("presence: what fetch has added is told with the metas", async () => {
+  const { people, hear } = await presence();
+  hear("presence_state", { 7: { metas: [meta("a1")], name: "Ada" } });
+  hear("presence_diff", { joins: { 8: { metas: [meta("b1", { on: "phone" })], name: "Bo" } }, leaves: {} });
+  assert.deepEqual(people.list(), [
+    { key: "7", metas: [meta("a1")], name: "Ada" },
+    { key: "8", metas: [meta("b1", { on: "phone" })], name: "Bo" },
+  ]);
 });
 
 test("presence: a name such as __proto__ is only a name", async () => {

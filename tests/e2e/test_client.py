@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 STORIES: Final = Path(__file__).with_name("roost_client.mjs")
-CLIENT: Final = Path(__file__).parents[2] / "src" / "roost" / "demo" / "static" / "roost.js"
+CLIENT: Final = Path(__file__).parents[2] / "src" / "roost" / "web" / "static" / "roost.js"
 CLIENT_BYTES_MAX: Final = 8 * 1024
 
 

@@ -15,6 +15,8 @@ from tests.e2e.cluster import HOST, Answer, Cluster, Visitor
 
 ROOT: Final = Path(__file__).parents[2]
 WAIT_S: Final = 30.0
+KNOWS_THE_OTHERS: Final = "Number(document.querySelector('#status').dataset.nodes) === 3"
+"""The condition that a page can go on with another node of three when its own dies."""
 
 
 def example(name: str, folder: Path, nodes: int = 3) -> Cluster:

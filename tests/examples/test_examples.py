@@ -16,7 +16,10 @@ import pytest
 from roost.sim import run
 
 EXAMPLES: Final = Path(__file__).parent.parent.parent / "examples"
-NAMES: Final = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+SHARED: Final = {"pages"}
+"""What several examples use."""
+NAMES: Final = sorted({path.stem for path in EXAMPLES.glob("*.py")} - SHARED)
+PACKAGES: Final = sorted(path.parent.name for path in EXAMPLES.glob("*/__init__.py"))
 PROGRAMS: Final = [name for name in NAMES if "__main__" in (EXAMPLES / f"{name}.py").read_text("utf-8")]
 
 
@@ -47,7 +50,16 @@ def test_an_example_says_how_to_run_it_and_is_in_the_list(name: str) -> None:
     assert f"[{name}]({name}.py)" in (EXAMPLES / "README.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - {*PROGRAMS}))
+@pytest.mark.parametrize("name", PACKAGES)
+def test_an_example_with_a_page_says_how_to_run_it_and_is_in_the_list(name: str) -> None:
+    text = (EXAMPLES / name / "__init__.py").read_text("utf-8")
+    assert f"\n    roost run examples.{name}:app\n" in text
+    assert f"[{name}]({name}/__init__.py)" in (EXAMPLES / "README.md").read_text("utf-8")
+    page = (EXAMPLES / name / "page" / "index.html").read_text("utf-8")
+    assert "http" not in page, "everything that a page needs comes from its node"
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES, *PACKAGES} - {*PROGRAMS}))
 def test_an_example_that_is_a_cluster_is_tested_as_one(name: str) -> None:
     tests = [path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py")]
     assert any(f'example("{name}"' in text for text in tests)

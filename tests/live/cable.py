@@ -11,7 +11,8 @@ import msgspec
 
 from roost.cluster.fabric import Fabric, PeerDown, PeerUp, Watcher
 from roost.cluster.link import Link, Service
-from roost.errors import NodeDown, Overloaded, RoostError
+from roost.errors import NodeDown, NoSuchProcess, Overloaded, RoostError
+from roost.wire.handshake import FEATURES
 from roost.wire.messages import Request
 
 OnReply = Callable[[msgspec.Raw | RoostError], None]
@@ -66,13 +67,23 @@ class CableFabric:
         self.watchers: list[Watcher] = []
         self.waiting: dict[str, dict[int, OnReply]] = {}
         self.choked: set[str] = set()
+        self.features = frozenset(FEATURES)
         self.ids = itertools.count()
 
     def serve(self, name: str, service: Service) -> None:
         self.services[name] = service
 
+    def peer_features(self, peer: str) -> frozenset[str]:
+        return self.features & self.cables.fabrics[peer].features
+
+    def service(self, name: str) -> Service | None:
+        return self.services.get(name)
+
     def watch(self, watcher: Watcher) -> None:
         self.watchers.append(watcher)
+        for peer in self.up():
+            if peer != self.node:
+                watcher(PeerUp(peer, self.cables.fabrics[peer].incarnation))
 
     def tell(self, event: PeerUp | PeerDown) -> None:
         for watcher in self.watchers:
@@ -106,7 +117,14 @@ class CableFabric:
         request = Request(next(self.ids), int(timeout_s * 1000), service, msgspec.Raw(body))
         self.waiting.setdefault(peer, {})[request.id] = on_reply
         link = cast("Link", CableLink(self, self.cables.fabrics[peer]))
-        self.send(peer, lambda: self.cables.fabrics[peer].services[service].on_request(link, request))
+        self.send(peer, lambda: self.cables.fabrics[peer].take(service, link, request))
+
+    def take(self, service: str, link: Link, request: Request) -> None:
+        served = self.services.get(service)
+        if served is None:
+            link.refuse(request.id, NoSuchProcess(service))
+        else:
+            served.on_request(link, request)
 
 
 class CableLink:
@@ -117,9 +135,15 @@ class CableLink:
         self.peer, self.incarnation = sender.node, sender.incarnation
 
     def reply(self, request_id: int, body: bytes) -> None:
+        self._answer(request_id, msgspec.Raw(body))
+
+    def refuse(self, request_id: int, error: RoostError) -> None:
+        self._answer(request_id, error)
+
+    def _answer(self, request_id: int, outcome: msgspec.Raw | RoostError) -> None:
         def arrive() -> None:
             on_reply = self.sender.waiting.get(self.receiver.node, {}).pop(request_id, None)
             if on_reply is not None:
-                on_reply(msgspec.Raw(body))
+                on_reply(outcome)
 
         self.receiver.send(self.sender.node, arrive)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roost.live.channel import Channel
+from roost.live.channel import Channel, Payload, event, intercept
 
 
 @pytest.mark.parametrize("topic", ["", "room:*:x", "*:x"])
@@ -18,3 +18,43 @@ def test_init_may_not_wait() -> None:
 
     with pytest.raises(TypeError, match="belongs into join"):
         type("Room", (Channel,), {"init": init}, topic="room:*")
+
+
+class Base(Channel, topic="base"):
+    """Declares events."""
+
+    @event("one")
+    def first(self, payload: Payload) -> str:
+        return "base"
+
+    @event("two")
+    async def second(self, payload: Payload) -> None: ...
+
+    @intercept("news")
+    def news(self, payload: Payload) -> None: ...
+
+
+class Derived(Base, topic="derived"):
+    """Declares one of them anew, and one more."""
+
+    @event("one")
+    def other(self, payload: Payload) -> str:
+        return "derived"
+
+    @event("three")
+    def third(self, payload: Payload) -> None: ...
+
+
+def test_a_class_has_the_events_of_its_bases_and_may_declare_them_anew() -> None:
+    assert sorted(Base.__events__) == ["one", "two"]
+    assert sorted(Derived.__events__) == ["one", "three", "two"]
+    assert (Base.__events__["one"].name, Derived.__events__["one"].name) == ("first", "other")
+    assert list(Derived.__intercepts__) == ["news"]
+
+
+def test_what_is_not_declared_is_no_event() -> None:
+    assert not {"join", "terminate", "push", "broadcast", "track", "__init__"} & set(Derived.__events__)
+
+
+def test_a_topic_is_inherited_when_none_is_named() -> None:
+    assert type("Same", (Derived,), {}).__pattern__ == "derived"  # type: ignore[attr-defined]  # made at run time

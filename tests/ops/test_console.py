@@ -29,19 +29,41 @@ from roost.errors import (
     RoostError,
     SelfJoin,
 )
+from roost.live.topic_counts import TopicCounts
 from roost.ops import questions
-from roost.ops.answers import Done, HandoffConfig, PlanStatus, Ready, Traffic
+from roost.ops.answers import (
+    Done,
+    HandoffConfig,
+    NodeSockets,
+    NodeTopics,
+    PlanStatus,
+    Ready,
+    SocketsStatus,
+    TopicsStatus,
+    Traffic,
+)
 from roost.ops.console import COMMANDS, SERVICE
 from roost.ops.desk import console_child
 from roost.ops.operator import first_answer
-from roost.ops.questions import MemberStatusOf, ProcessInfoOf, ProcessTreeOf, Question, RingStatusOf
+from roost.ops.questions import (
+    MemberStatusOf,
+    ProcessInfoOf,
+    ProcessTreeOf,
+    Question,
+    RingStatusOf,
+    SocketsOf,
+    TopicsOf,
+)
 from roost.ops.runfile import RunFile
 from roost.otp.process_info import ProcessInfo, ProcessTree, walk
 from roost.runtime import Runtime
+from roost.web.socket_counts import SocketCounts
 from tests.cluster.meadow import configs
 
 A, B, D = "a@127.0.0.1", "b@127.0.0.1", "d@127.0.0.1"
 WAITING = TransferStatus("hinted", 11, 0, B, A, "waiting", 0, 3, 0, 0.0, None, 1, "a@127.0.0.1 is busy", 0.0, "kv")
+TOPICS = TopicCounts(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+COUNTS = SocketCounts("/socket", 5, 6, 1, 2, 3_000, 4, 5, 6)
 
 
 class Moving:
@@ -74,7 +96,9 @@ def run_file(config: Config, cookie: str | None = None) -> RunFile:
 
 def make(config: Config) -> Node:
     node = Node(config, Runtime.real())
-    node.add_part(console_child(node, Moving(WAITING) if config.name == B else Moving()))
+    node.add_part(
+        console_child(node, Moving(WAITING) if config.name == B else Moving(), lambda: (COUNTS,), lambda: TOPICS)
+    )
     return node
 
 
@@ -103,6 +127,24 @@ async def test_members_are_up_for_each_other() -> None:
             assert [member.name for member in status.members] == [A, B]
             assert all(member.up and member.up_for and not member.down_for for member in status.members)
             assert sum(member.ring_percent for member in status.members) == pytest.approx(100.0)
+
+
+async def test_the_sockets_of_all_nodes_that_answer_are_told() -> None:
+    async with cluster() as (a, b):
+        status = await first_answer([run_file(a.config)], SocketsOf())
+        assert status == SocketsStatus("meadow", A, (NodeSockets(A, (COUNTS,)), NodeSockets(B, (COUNTS,))), ())
+        gone = asyncio.Event()
+        a.fabric.watch(lambda event: gone.set() if type(event).__name__ == "PeerDown" else None)
+        await b.stop()
+        await gone.wait()
+        status = await first_answer([run_file(a.config)], SocketsOf())
+        assert status == SocketsStatus("meadow", A, (NodeSockets(A, (COUNTS,)),), (B,))
+
+
+async def test_the_topics_of_all_nodes_are_told() -> None:
+    async with cluster() as (a, _):
+        status = await first_answer([run_file(a.config)], TopicsOf())
+        assert status == TopicsStatus("meadow", A, (NodeTopics(A, TOPICS), NodeTopics(B, TOPICS)), ())
 
 
 async def test_a_member_that_left_is_down_for_who_is_left() -> None:
@@ -177,6 +219,8 @@ def test_every_command_tells_the_type_of_its_answer() -> None:
         "handoff config": HandoffConfig,
         "process-tree": ProcessTree,
         "process-info": ProcessInfo,
+        "sockets": SocketsStatus,
+        "topics": TopicsStatus,
         "cluster plan": PlanStatus,
         **{f"cluster {name}": Done for name in changes},
     }

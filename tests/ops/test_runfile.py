@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from roost.errors import ConfigError
-from roost.ops.runfile import RunFile, RunFolder, run_folder
+from roost.ops.runfile import RunFile, RunFolder
+from roost.runtime.run_folder import run_folder
 
 
 def run_file(

@@ -55,6 +55,9 @@ class Loose:
 class Declared:
     __sendable__: ClassVar[bool] = True
 
+    def __repr__(self) -> str:
+        return "Declared()"
+
 
 @pytest.mark.parametrize(
     "value",

@@ -28,6 +28,7 @@ class Faults:
         house: whose nodes.
         seed: what is drawn from.
         kinds: which faults; all that there are when not given.
+        nap_s: how long a nap takes, at least and at most.
 
     Attributes:
         fired: how often each kind has happened.
@@ -38,8 +39,11 @@ class Faults:
         diary: what happened when.
     """
 
-    def __init__(self, house: House, seed: str, kinds: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, house: House, seed: str, kinds: tuple[str, ...] = (), nap_s: tuple[float, float] = NAP_S
+    ) -> None:
         self._house = house
+        self._nap_s = nap_s
         self._draw = random.Random(seed)
         self._kinds = kinds or tuple(KINDS)
         self._bag: list[str] = []
@@ -136,7 +140,7 @@ class Faults:
     async def nap(self, victim: str) -> None:
         """SIGSTOP, and SIGCONT after some seconds."""
         self._house.suspend(victim)
-        await lasting(self._draw.uniform(*NAP_S))
+        await lasting(self._draw.uniform(*self._nap_s))
         self._house.resume(victim)
 
     async def cut_off(self, victim: str) -> None:

@@ -391,7 +391,7 @@ def _burnt_down(seed: int) -> Verdict:
 
 def _unread(*kinds: str) -> Callable[[int], Verdict]:
     """The same, under odd seeds only: there it is judged how many nodes have a write before any read repairs that."""
-    tale = Tale(6, 4, act_s=8.0, order_s=0.4, keys=40, pause_s=0.04, kinds=kinds)
+    tale = Tale(5, 3, act_s=10.0, order_s=0.3, keys=60, pause_s=0.03, kinds=kinds)
     return lambda seed: tell(2 * seed + 1, tale)
 
 
@@ -420,7 +420,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "hint dropped": Mutant(_hint_dropped, _told(5, "crash"), 3),
     "hint dropped on restart": Mutant(_hint_dropped_on_restart, _told(5, "crash", "split"), 2),
     "hint never given back": Mutant(_hint_never_given_back, _told(5, "crash")),
-    "taken before durable": Mutant(_taken_before_durable, _unread("power_cut", "slow_disk", "crash"), 9),
+    "taken before durable": Mutant(_taken_before_durable, _unread("power_cut", "power_cut", "slow_disk"), 65),
     "given to the wrong holder": Mutant(_given_to_the_wrong_holder, _told(5, "crash")),
     "tombstone not given": Mutant(_tombstone_not_given, _moving("split")),
     "write not forwarded": Mutant(_write_not_forwarded, count, 3),
@@ -436,7 +436,7 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
         _vote_forgotten_on_restart, _unsettled(5, "crash", "power_cut", pause_s=0.5), 12
     ),
     "old electorate ignored": Mutant(
-        _old_electorate_ignored, _unsettled(7, "split", "partial", "one_way", "storm"), 26
+        _old_electorate_ignored, _unsettled(7, "split", "partial", "one_way", "storm"), 134
     ),
     "gone and not told": Mutant(_gone_and_not_told, unsettle),
 }

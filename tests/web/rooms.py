@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, ClassVar
 
 from roost.errors import Refusal
-from roost.live.channel import Channel, Payload, event
+from roost.live.channel import Channel, Payload, Seat, event
+from roost.live.reply import reply
+from roost.otp import NoReply, Stop
 from roost.web.socket import Socket
 from tests.web.stage import Client, HandClock, make_live
 
@@ -17,9 +20,11 @@ class Room(Channel, topic="room:*"):
     """Everything a channel can do."""
 
     async def join(self, topic: str, params: Payload, socket: Rooms) -> Payload | None:
+        self.parting: Payload | None = {"n": 1} if params.get("parting") else None
         self.log = socket.log
         self.gate = socket.gate
         self.log.append(f"join {topic}")
+        self.trap_exits("trap" in params)
         if "wait" in params:
             await socket.gate.wait()
         if params.get("crash"):
@@ -29,6 +34,7 @@ class Room(Channel, topic="room:*"):
         if params.get("early"):
             self.broadcast("early", {"n": 1})
             self.push("early", {"n": 2})
+        self.assigns["joined"] = topic
         if "name" in params:
             self.track(str(params["name"]), {"node": "a"})
         return {"hello": params["name"]} if "name" in params else None
@@ -49,6 +55,11 @@ class Room(Channel, topic="room:*"):
     @event("nothing")
     def nothing(self, payload: Payload) -> None:
         self.log.append("nothing")
+
+    @event("later")
+    def later(self, payload: Payload) -> None:
+        reply(self.reply_ref(), payload)
+        raise NoReply
 
     @event("shout")
     def shout(self, payload: Payload) -> None:
@@ -79,20 +90,61 @@ class Room(Channel, topic="room:*"):
         self.exit("normal")
         return {"bye": True}
 
+    @event("quit badly")
+    def quit_badly(self, payload: Payload) -> None:
+        raise Stop("out of order")
+
+    @event("stop")
+    def stop_it(self, payload: Payload) -> None:
+        self.parting = payload
+        raise Stop("normal", reply={"bye": True})
+
+    @event("stop silently")
+    def stop_silently(self, payload: Payload) -> None:
+        raise Stop
+
     @event("mood")
     def mood(self, payload: Payload) -> None:
         self.track("alex", payload)
 
     @event("hide")
     def hide(self, payload: Payload) -> None:
-        self.untrack()
+        self.untrack(str(payload["key"]) if "key" in payload else None)
+
+    @event("show")
+    def show(self, payload: Payload) -> None:
+        self.track(str(payload["key"]), payload)
+
+    @event("show at the end")
+    async def show_at_the_end(self, payload: Payload) -> None:
+        try:
+            await self.gate.wait()
+        finally:
+            self.track("ghost", payload)
+
+    @event("change")
+    def change(self, payload: Payload) -> None:
+        self.update(str(payload["key"]), payload)
+
+    @event("count")
+    def count(self, payload: Payload) -> Payload:
+        return {"count": self.count_present()}
+
+    @event("assigns")
+    def show_assigns(self, payload: Payload) -> Payload:
+        before = dict(self.assigns)
+        self.assigns.update(payload)
+        return before
 
     @event("who")
     def who(self, payload: Payload) -> Payload:
         return {key: len(metas) for key, metas in self.present().items()}
 
-    def terminate(self, reason: object) -> None:
+    def terminate(self, reason: object) -> Awaitable[None] | None:
         self.log.append(f"terminate {self.topic} {reason}")
+        if self.parting is not None:
+            self.push("parting", self.parting)
+        return None
 
 
 class Lobby(Channel, topic="lobby"):
@@ -105,14 +157,39 @@ class Lobby(Channel, topic="lobby"):
 class Stubborn(Channel, topic="stubborn"):
     """Does not end."""
 
+    @event("echo")
+    def echo(self, payload: Payload) -> Payload:
+        return payload
+
+    @event("stop")
+    def stop_it(self, payload: Payload) -> None:
+        raise Stop
+
+    @event("crash")
+    def crash(self, payload: Payload) -> None:
+        raise ZeroDivisionError
+
     async def terminate(self, reason: object) -> None:
         await asyncio.Event().wait()
+
+
+class Broken(Stubborn, topic="broken"):
+    """Does not start a second time."""
+
+    def init(self, topic: str, seat: Seat, assigns: dict[str, object]) -> None:
+        super().init(topic, seat, assigns)
+        self.track("somebody", {})
+        if assigns.get("is broken"):
+            raise ZeroDivisionError
+
+    def join(self, topic: str, params: Payload, socket: Rooms) -> None:
+        socket.assigns["is broken"] = True
 
 
 class Rooms(Socket):
     """The socket of these tests."""
 
-    channels = (Room, Lobby, Stubborn)
+    channels: ClassVar[Sequence[type[Channel]]] = (Room, Lobby, Stubborn, Broken)
 
     def __init__(self) -> None:
         self.log: list[str] = []

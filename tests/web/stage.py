@@ -11,6 +11,7 @@ import msgspec
 
 from roost.cluster.fabric import Fabric
 from roost.config import Config
+from roost.live.mail import Mail
 from roost.live.presence import Presence
 from roost.live.pubsub import PubSub
 from roost.otp import Scheduler
@@ -21,7 +22,7 @@ from roost.web.endpoint import SocketEndpoint
 from roost.web.socket import Socket
 from roost.wire import phoenix
 
-Message = list[Any]  # Any: tests look into JSON
+Message = Any  # tests look into JSON; what is binary is bytes
 
 
 class HandClock:
@@ -69,7 +70,9 @@ def make_live(name: str = "a@127.0.0.1", fabric: Fabric | None = None) -> tuple[
     runtime = Runtime(clock, runtime.entropy, runtime.net)
     fabric = fabric or Fabric(Config(name=name), runtime, b"")
     pubsub = PubSub(fabric, clock)
-    return Live(Scheduler(runtime, name), clock, pubsub, Presence(fabric, pubsub, clock)), clock
+    scheduler = Scheduler(runtime, name)
+    pubsub.mail = Mail(pubsub, scheduler, lambda kind, value: value)
+    return Live(scheduler, clock, pubsub, Presence(scheduler, fabric, pubsub), pubsub.mail), clock
 
 
 async def settle() -> None:
@@ -81,14 +84,16 @@ async def settle() -> None:
 class Client:
     """A client of one Connection; it is also its outlet."""
 
-    def __init__(self, live: Live, kind: type[Socket]) -> None:
+    def __init__(self, live: Live, kind: type[Socket], serializer: phoenix.Serializer = phoenix.V2) -> None:
         self.inbox: list[Message] = []
         self.closed_with: int | None = None
         self.is_paused = False
-        self.connection = Connection(live, kind(), self)
+        socket = kind()
+        self.connection = Connection(live, socket, serializer, self, socket.id())
 
     def write(self, frame: bytes) -> None:
-        self.inbox.append(msgspec.json.decode(phoenix.text_of(frame)))
+        is_binary, content = phoenix.opened(frame)
+        self.inbox.append(content if is_binary else msgspec.json.decode(content))
 
     def flush(self) -> None:
         pass
@@ -103,7 +108,7 @@ class Client:
         self.is_paused = False
 
     def say(self, *frame: object) -> None:
-        self.connection.take(msgspec.json.encode(frame))
+        self.connection.take(msgspec.json.encode(frame), binary=False)
 
     async def hear(self) -> list[Message]:
         """What has come since this was last asked."""
@@ -117,20 +122,45 @@ class Client:
         assert next(message for message in heard if message[3] == "phx_reply")[4]["status"] == "ok", heard
 
 
+class Collecting(Client):
+    """A client whose outlet collects frames until it is flushed, as that of a real socket does."""
+
+    def __init__(self, live: Live, kind: type[Socket], serializer: phoenix.Serializer = phoenix.V2) -> None:
+        self.collected: list[bytes] = []
+        super().__init__(live, kind, serializer)
+
+    def write(self, frame: bytes) -> None:
+        self.collected.append(frame)
+
+    def flush(self) -> None:
+        for frame in self.collected:
+            super().write(frame)
+        self.collected.clear()
+
+    def close(self, code: int) -> None:
+        self.flush()
+        super().close(code)
+
+
+def scope_of(**scope: object) -> dict[str, Any]:  # Any: scopes are open dicts
+    """The scope of a WebSocket."""
+    return {
+        "type": "websocket",
+        "path": "/socket/websocket",
+        "scheme": "ws",
+        "query_string": b"vsn=2.0.0",
+        "headers": [(b"host", b"example.org")],
+        "subprotocols": [],
+        "client": ("10.0.0.1", 999),
+        **scope,
+    }
+
+
 class Asgi:
     """A WebSocket client that is an ASGI server: it drives the endpoint by hand."""
 
     def __init__(self, endpoint: SocketEndpoint, **scope: object) -> None:
-        self.scope: dict[str, Any] = {
-            "type": "websocket",
-            "path": "/socket/websocket",
-            "scheme": "ws",
-            "query_string": b"vsn=2.0.0",
-            "headers": [(b"host", b"example.org")],
-            "subprotocols": [],
-            "client": ("10.0.0.1", 999),
-            **scope,
-        }
+        self.scope = scope_of(**scope)
         self.sent: list[dict[str, Any]] = []
         self.news = asyncio.Event()
         self.reading = asyncio.Event()

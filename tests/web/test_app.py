@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from roost.config import Address, Config
 from roost.data.bucket import Found
 from roost.errors import ConfigError, StartFailed
 from roost.live.channel import Channel, Payload, event
+from roost.live.topic_counts import TopicCounts
 from roost.otp import GenServer, call
 from roost.runtime import Runtime
 from roost.web.app import Roost
@@ -164,6 +164,21 @@ async def test_handlers_reach_children_and_buckets() -> None:
         await client.close()
 
 
+async def test_what_topics_are_at_is_counted() -> None:
+    async with booted(app) as address:
+        running = app.running()
+        assert running.topic_counts() == TopicCounts()
+        client = await Phoenix.open(address)
+        await client.ask("1", "1", "desk", "phx_join", {})
+        live = running.live
+        live.presence.track("desk", "nobody", {})
+        live.pubsub.lost, live.pubsub.bad, live.pubsub.unwanted = 1, 2, 3
+        live.mail.missed.update(refused=4, bad=5, unknown=6, failed=7)
+        live.unfit.count = 8
+        assert running.topic_counts() == TopicCounts(1, 1, 1, 1, 4, 6, 7, bad=7, unfit=8, unwanted=3)
+        await client.close()
+
+
 async def test_an_application_can_be_started_again() -> None:
     for _ in range(2):
         async with booted(app):
@@ -266,16 +281,6 @@ async def test_the_lifespan_of_a_server_starts_and_stops_the_node(monkeypatch: p
     assert web.log == ["up 1", "down"]
     with pytest.raises(RuntimeError):
         served.running()
-
-
-@pytest.mark.parametrize("in_worker", [False, True])
-async def test_a_node_alone_in_a_worker_of_its_server_warns(
-    in_worker: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(multiprocessing, "parent_process", lambda: object() if in_worker else None)
-    async with Roost("chat").lifespan():
-        pass
-    assert ("several workers are several nodes" in caplog.text) == in_worker
 
 
 async def test_the_lifespan_works_without_one_below() -> None:

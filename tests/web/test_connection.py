@@ -65,9 +65,11 @@ async def test_the_first_channel_whose_topic_fits_is_taken() -> None:
     assert Rooms.channel_for("lobby:x") is None
 
 
-async def test_there_is_a_limit_of_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_module, "CHANNELS_PER_SOCKET_MAX", 2)
-    client = Client(make_live()[0], Rooms)
+async def test_there_is_a_limit_of_channels() -> None:
+    class Few(Rooms):
+        channels_max = 2
+
+    client = Client(make_live()[0], Few)
     await client.join("room:1", "1")
     await client.join("room:2", "2")
     client.say("3", "3", "room:3", "phx_join", {})
@@ -79,9 +81,11 @@ async def test_there_is_a_limit_of_channels(monkeypatch: pytest.MonkeyPatch) -> 
         "phx_reply",
         {"status": "error", "response": {"reason": "too many channels joined"}},
     ]
-    client.say("1", "4", "room:1", "phx_leave", {})
+    client.say("4", "4", "room:2", "phx_join", {})
+    assert [message[:4:3] for message in await client.hear()] == [["4", "phx_reply"], ["2", "phx_close"]]
+    client.say("1", "5", "room:1", "phx_leave", {})
     await client.hear()
-    await client.join("room:3", "5")
+    await client.join("room:3", "6")
 
 
 async def test_a_refused_join_says_why_and_leaves_nothing_behind() -> None:
@@ -97,6 +101,18 @@ async def test_a_refused_join_says_why_and_leaves_nothing_behind() -> None:
     await client.join("room:a", "2")
 
 
+async def test_what_was_said_behind_a_join_that_is_refused_is_unmatched() -> None:
+    client = Client(make_live()[0], Rooms)
+    client.say("1", "1", "room:a", "phx_join", {"wait": True, "refuse": "no"})
+    client.say("1", "2", "room:a", "echo", {})
+    await settle()
+    open_gate(client)
+    assert [[*message[:2], message[4]["response"]["reason"]] for message in await client.hear()] == [
+        ["1", "1", "no"],
+        [None, "2", "unmatched topic"],
+    ]
+
+
 async def test_a_join_that_crashes_says_so(caplog: pytest.LogCaptureFixture) -> None:
     live, _ = make_live()
     client = Client(live, Rooms)
@@ -107,6 +123,16 @@ async def test_a_join_that_crashes_says_so(caplog: pytest.LogCaptureFixture) -> 
     assert "ValueError: no" in caplog.text
     assert live.scheduler.processes == {}
     await client.join("room:a", "2")
+
+
+async def test_a_crash_report_does_not_tell_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    client, _ = await client_in()
+    client.say("2", "2", "room:b", "phx_join", {"crash": True, "password": "hunter2"})
+    client.say("1", "3", "room:a", "crash", {"token": "abc123"})
+    await settle()
+    assert "room:b" in caplog.text
+    assert "hunter2" not in caplog.text
+    assert "abc123" not in caplog.text
 
 
 @pytest.mark.parametrize("payload", [None, [], "name", 7])
@@ -286,7 +312,7 @@ async def test_a_channel_that_does_not_end_is_killed() -> None:
 @pytest.mark.parametrize("text", ["hello", "{}", '["1","2","t","e"]', "[" * 2000])
 async def test_what_is_no_frame_closes_the_socket(text: str) -> None:
     client, _ = await client_in()
-    client.connection.take(text)
+    client.connection.take(text, binary=False)
     assert client.closed_with == 1011
     await settle()
     assert client.connection.live.scheduler.processes == {}
@@ -307,6 +333,45 @@ async def test_a_client_that_asks_too_much_at_once_is_read_no_further(monkeypatc
     open_gate(client)
     assert len(await client.hear()) == 4
     assert not client.is_paused
+
+
+async def test_long_messages_count_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "SOCKET_PENDING_MAX", 8)
+    client, _ = await client_in()
+    client.say("1", "2", "room:a", "hold", {})
+    client.say("1", "3", "room:a", "echo", {"text": "x" * 2 * limits.SOCKET_PENDING_UNIT_BYTES})
+    assert is_read(client)
+    client.say("1", "4", "room:a", "echo", {"text": "x" * 3 * limits.SOCKET_PENDING_UNIT_BYTES})
+    assert not is_read(client)
+    open_gate(client)
+    assert len(await client.hear()) == 3
+    assert is_read(client)
+    assert client.connection._pending == 0
+
+
+def is_read(client: Client) -> bool:
+    return not client.is_paused
+
+
+@pytest.mark.parametrize("superseded", [False, True])
+async def test_what_waits_for_an_old_channel_to_end_is_owed_until_it_is_answered_or_given_up(
+    superseded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "SOCKET_PENDING_MAX", 4)
+    live, clock = make_live()
+    client = Client(live, Rooms)
+    await client.join("stubborn", "1")
+    client.say("2", "2", "stubborn", "phx_join", {})
+    for ref in range(4):
+        assert is_read(client)
+        client.say("2", ref, "stubborn", "echo", {})
+    assert not is_read(client)
+    if superseded:
+        client.say("3", "3", "stubborn", "phx_join", {})
+        assert is_read(client)
+    clock.advance(limits.SHUTDOWN_S)
+    assert len(await client.hear()) == (3 if superseded else 6)
+    assert is_read(client)
 
 
 async def test_a_lost_connection_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

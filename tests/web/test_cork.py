@@ -60,6 +60,27 @@ async def test_a_head_that_does_not_arrive_ends_the_connection(sent: bytes, monk
         assert await rest_of(reader) == b""
 
 
+async def test_a_head_that_trickles_does_not_gain_time_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cork, "HEAD_S", 0.05)
+    async with client() as (reader, writer):
+        rest = asyncio.create_task(rest_of(reader))
+        writer.write(b"GET / HTTP/1.1\r\nX: ")
+        while not rest.done():
+            writer.write(b"x")
+            await asyncio.sleep(0)
+        assert await rest == b""
+
+
+async def test_a_refusal_is_seen_by_who_goes_on_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cork, "LINGER_S", 0.05)
+    async with client() as (reader, writer):
+        writer.write(b"no request\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+        writer.write(b"x" * 100_000)
+        await writer.drain()
+        assert (await rest_of(reader)).startswith(b"Invalid HTTP request")
+
+
 async def test_a_body_that_does_not_arrive_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cork, "BODY_SILENCE_S", 0.01)
     async with client() as (reader, writer):

@@ -9,12 +9,14 @@ import msgspec
 import pytest
 
 from roost import limits
+from roost.core.backlog import CloseSlow
 from roost.errors import Refusal
 from roost.live.channel import Channel, Payload, event
 from roost.web import connection as connection_module
-from roost.web import outlet as outlet_module
-from roost.web.socket import ConnectInfo, Socket, seal
-from tests.web.stage import Asgi, endpoint_of, make_live, settle
+from roost.web.connect_info import ConnectInfo
+from roost.web.outlet import CLOSING_S
+from roost.web.socket import Socket, seal
+from tests.web.stage import Asgi, endpoint_of, make_live, scope_of, settle
 
 
 class Echo(Channel, topic="echo"):
@@ -22,7 +24,7 @@ class Echo(Channel, topic="echo"):
 
     def join(self, topic: str, params: Payload, socket: Echoes) -> Payload:
         self.socket = socket
-        return {"who": socket.who, "token": socket.info.auth_token, "x": dict(socket.info.headers)}
+        return {"who": socket.who, "token": socket.info.auth_token, "x": dict(socket.info.x_headers)}
 
     @event("echo")
     def echo(self, payload: Payload) -> Payload:
@@ -75,8 +77,6 @@ WHO = b"vsn=2.0.0&who=al%20ex"
     "scope",
     [
         {"query_string": b"vsn=2.0.0"},
-        {"query_string": b"who=alex"},
-        {"query_string": b"vsn=1.0.0&who=alex"},
         {"query_string": b"vsn=2.1.0&who=alex"},
         {"query_string": b"vsn=2.0&who=alex"},
         {"query_string": b"vsn=2.0.x&who=alex"},
@@ -170,10 +170,15 @@ async def test_a_silent_client_is_closed() -> None:
     await talker.gone()
 
 
-async def test_a_client_that_does_not_read_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlet_module, "SOCKET_BUFFER_BYTES_MAX", 1000)
+class Narrow(Echoes):
+    """There is not much room for slow readers."""
+
+    slow_reader = CloseSlow(4_000)
+
+
+async def test_a_client_that_does_not_read_is_closed() -> None:
     live, _ = make_live()
-    client = Asgi(endpoint_of(Echoes, live), query_string=WHO)
+    client = Asgi(endpoint_of(Narrow, live), query_string=WHO)
     client.say("1", "1", "echo", "phx_join", {})
     await client.until(2)
     client.reading.clear()
@@ -187,6 +192,53 @@ async def test_a_client_that_does_not_read_is_closed(monkeypatch: pytest.MonkeyP
     assert sent[-1]["code"] == 1013
     assert len(sent) < 20
     await client.gone(1006)
+
+
+async def test_the_application_returns_when_a_client_never_reads_its_close() -> None:
+    live, clock = make_live()
+    endpoint = endpoint_of(Narrow, live)
+    client = Asgi(endpoint, query_string=WHO)
+    client.say("1", "1", "echo", "phx_join", {})
+    await client.until(2)
+    client.reading.clear()
+    for number in range(50):
+        live.pubsub.broadcast("echo", "news", {"n": number, "text": "x" * 50})
+    await settle()
+    assert (endpoint.slow_readers.closed, endpoint.connections) == (1, 1)
+    clock.advance(CLOSING_S)
+    await client.task
+    await settle()
+    assert (endpoint.connections, endpoint.slow_readers.behind, len(live.scheduler.processes)) == (0, 0, 0)
+    assert len(client.sent) == 2
+
+
+async def test_the_application_returns_when_a_client_never_answers_its_close() -> None:
+    live, clock = make_live()
+    endpoint = endpoint_of(Echoes, live)
+    client = Asgi(endpoint, query_string=WHO)
+    await client.until(1)
+    client.to_app.put_nowait({"type": "websocket.receive", "text": "no frame"})
+    assert (await client.until(2))[1]["type"] == "websocket.close"
+    clock.advance(CLOSING_S)
+    await client.task
+    assert endpoint.connections == 0
+
+
+async def test_a_timeout_of_the_server_is_no_client_that_is_given_up() -> None:
+    endpoint = endpoint_of(Echoes, make_live()[0])
+    news = [{"type": "websocket.connect"}]
+
+    async def receive() -> dict[str, str]:
+        if not news:
+            raise TimeoutError("of the server")
+        return news.pop()
+
+    async def send(message: object) -> None:
+        pass
+
+    with pytest.raises(TimeoutError, match="of the server"):
+        await endpoint(scope_of(query_string=WHO), receive, send)
+    assert endpoint.connections == 0
 
 
 async def test_a_socket_is_frozen_once_it_is_connected() -> None:
@@ -208,10 +260,9 @@ async def test_a_channel_cannot_change_the_socket(caplog: pytest.LogCaptureFixtu
     await client.gone()
 
 
-async def test_a_client_that_reads_can_be_sent_any_amount(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlet_module, "SOCKET_BUFFER_BYTES_MAX", 1000)
+async def test_a_client_that_reads_can_be_sent_any_amount() -> None:
     live, _ = make_live()
-    client = Asgi(endpoint_of(Echoes, live), query_string=WHO)
+    client = Asgi(endpoint_of(Narrow, live), query_string=WHO)
     client.say("1", "1", "echo", "phx_join", {})
     await client.until(2)
     for number in range(50):

@@ -12,6 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from roost.config import Address, Config
+from roost.core.backlog import CloseSlow
 from roost.live.channel import Channel, Payload, event
 from roost.runtime import Runtime
 from roost.web import frames as frames_module
@@ -120,8 +121,8 @@ async def test_the_crash_of_a_channel_leaves_the_socket_open(served: Any, caplog
 @pytest.mark.parametrize(
     ("query", "options"),
     [
-        ("vsn=1.0.0", {}),
-        ("", {}),
+        ("vsn=3.0.0", {}),
+        ("vsn=", {}),
         ("vsn=2.0.0", {"origin": "http://evil.org"}),
         ("vsn=2.0.0", {"origin": "null"}),
     ],
@@ -183,7 +184,7 @@ async def test_a_stop_lets_requests_finish() -> None:
 async def test_a_client_that_does_not_read_is_closed_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(frames_module, "SOCKET_BUFFER_BYTES_MAX", 200_000)
+    monkeypatch.setattr(Rooms, "slow_reader", CloseSlow(200_000))
     monkeypatch.setattr(frames_module, "CLOSING_S", 0.01)
     async with served_by_the_node() as (_, running, address):
         stuck, reader = await Phoenix.open(address), await Phoenix.open(address)

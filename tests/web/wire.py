@@ -12,7 +12,9 @@ import msgspec
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
-from roost.config import Address
+from roost.config import Address, Config
+from roost.runtime import Runtime
+from roost.web.app import Roost
 
 
 class Response(NamedTuple):
@@ -47,6 +49,17 @@ async def http(
         {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)},
         rest,
     )
+
+
+@asynccontextmanager
+async def served_by_the_node(app: Roost) -> AsyncIterator[Address]:
+    """An application whose node serves by itself, as under `roost run`."""
+    running = await app.boot(Config(web=Address("127.0.0.1", 0)), Runtime.real())
+    assert running.address is not None
+    try:
+        yield running.address
+    finally:
+        await running.stop()
 
 
 @asynccontextmanager

@@ -239,6 +239,10 @@ class Fabric:
         if guests:
             self._guest_services[name] = service
 
+    def service(self, name: str) -> Service | None:
+        """What is offered under `name` here, or None."""
+        return self._services.get(name)
+
     # Seeing.
 
     def is_up(self, peer: str) -> bool:
@@ -253,6 +257,11 @@ class Fabric:
         """Which boot of `peer` is connected, or None when it is not."""
         link = self._peers.get(peer)
         return None if link is None else link.incarnation
+
+    def peer_features(self, peer: str) -> frozenset[str]:
+        """What `peer` and this node can both do, beyond the version of the protocol; nothing when not connected."""
+        link = self._peers.get(peer)
+        return frozenset() if link is None else link.features
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Call `watcher` with a PeerUp for each connected peer now, and for every change from now on, in order.

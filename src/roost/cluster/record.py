@@ -51,7 +51,7 @@ class Record:
     def __init__(self, config: Config, runtime: Runtime) -> None:
         self._config = config
         self._runtime = runtime
-        self._disk = runtime.disk
+        self._disk = runtime.notes if runtime.disk is None else runtime.disk
         kept = None if self._disk is None else self._disk.read(FILE)
         if kept is None:
             self.begin_anew(_birth(config, runtime))
@@ -79,7 +79,7 @@ class Record:
             OSError: when the disk fails; then nothing has changed.
         """
         encoded, acceptor = encode_cluster(cluster), self.acceptor
-        if ballot > acceptor.accepted:
+        if ballot >= acceptor.accepted:  # known to be chosen, who voted before has no say any more: they may be lost
             entry = Entry(encoded, tuple(sorted(cluster.voters)))
             acceptor = Acceptor(max(acceptor.promised, ballot), ballot, entry)
         self._write(cluster, encoded, ballot, acceptor, self.has_vote)

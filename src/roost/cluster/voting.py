@@ -120,6 +120,7 @@ class Voting:
             raise NoQuorum(len(left & {*self.fabric.up()}), len(left) // 2 + 1, "votes")
         overruling = self._next_generation() if without else 0
         barred: tuple[int, str] | None = None
+        failure: RoostError | None = None
         for _ in range(limits.CHANGE_ATTEMPTS_MAX):
             if not self.is_of(id):
                 raise ChangeFailed(f"{self.fabric.node} has gone over to another cluster meanwhile")
@@ -130,6 +131,7 @@ class Voting:
                 outcome = await attempt.run()
             finally:  # also when nobody waits for it any more: no number is used a second time
                 self._round = max(self._round, attempt.proposer.ballot.round)
+            failure = outcome.error if isinstance(outcome, Failed) else None
             match outcome:
                 case Chosen(value) | Refused(value):
                     assert value is not None
@@ -147,7 +149,7 @@ class Voting:
                         barred = after.generation, by
             await clock.sleep(self._runtime.entropy.uniform(0.5, 1.0) * pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
-        raise Overloaded("the vote on changes of the cluster", pause_s)
+        raise failure or Overloaded("the vote on changes of the cluster", pause_s)
 
     def is_of(self, id: bytes) -> bool:
         """Whether this node belongs to the cluster of this identity now."""

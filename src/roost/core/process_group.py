@@ -2,8 +2,8 @@
 
 Every node is the only writer of the memberships of its own processes, so replicas never conflict: a node's state is one
 replica, ordered by its clock. Changes travel as deltas with contiguous clocks; a receiver that finds a gap asks for the
-whole state. A replica whose node is down leaves at once, and comes back with its next snapshot. That is the way of
-`roost.core.presence`, without what browsers need; the semantics are those of Erlang's pg.
+whole state. A replica whose node is down leaves at once, and comes back with its next snapshot; nothing passes through
+a third node, as in `roost.core.presence` it does. The semantics are those of Erlang's pg.
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ from roost.core.terms import (
     resolve_read,
     resolve_write,
 )
-from roost.data.kv_operation import HedgedRead, Order, Read, Write
+from roost.data.kv_operation import VIEWS_MEET_S, HedgedRead, Order, Outcome, Read, Write
 from roost.data.kv_vnode import ListKeys, Merge, decode_value, encode_value
-from roost.errors import BadMessage, Conflict, NotSendable, TooLarge
+from roost.errors import BadMessage, Conflict, DeadlineExceeded, NotSendable, TooLarge
 
 if TYPE_CHECKING:
     from roost.data.kv import Kv
@@ -215,23 +215,45 @@ class Bucket:
         full_key, raw_key = self._full_key(key)
         placement = kv.node.placement
         partition = placement.partition_of(self._bytes, raw_key)
-        terms = self._writes.terms(options, placement.breadth(partition))
+        breadth = placement.breadth(partition)
+        terms = self._writes.terms(options, breadth)
         seen = None if context is None else kv.contexts.parse(full_key, context)
         timeout_s = limits.OPERATION_TIMEOUT_S if timeout_s is None else timeout_s
-        order = Order(self.name, full_key, value, seen, terms, timeout_s, 1, return_value)
+        order = Order(self.name, full_key, value, seen, terms, timeout_s, 1, breadth, return_value)
         operation = kv.write(order, partition, timeout_s)
         if isinstance(operation, Write):
             await operation.operations.outcome(operation)
             nodes = operation.nodes
             found, clock = operation.written
         else:
-            outcome = await kv.pass_on(operation, order)
+            outcome = await self._pass_on(operation, order, partition, options)
             nodes, clock, found = outcome.nodes, outcome.clock, outcome.found or b""
         context = kv.contexts.text(full_key, clock)
         if not return_value:
             return PutResult(len(nodes), nodes, context)
         values = tuple(decode_value(one) for one in causality.decode(found).values())
         return PutResult(len(nodes), nodes, context, values)
+
+    async def _pass_on(self, holders: Sequence[str], order: Order, partition: int, options: WriteOptions) -> Outcome:
+        """Let one of `holders` do a write. When it knows of more nodes than this one, look again and ask for as many
+        copies as they can keep: a cluster that grows tells its nodes one after the other."""
+        kv, timeout_s = self._kv, order.timeout_s
+        clock, placement = kv.node.runtime.clock, kv.node.placement
+        ends = clock.now() + timeout_s
+        while not (outcome := await kv.pass_on(holders, order)).nodes:
+            await clock.sleep(VIEWS_MEET_S)
+            left_s = ends - clock.now()
+            if left_s <= 0:
+                raise DeadlineExceeded(0, order.terms.needed, timeout_s)
+            breadth = placement.breadth(partition)
+            terms = self._writes.terms(options, breadth)
+            order = msgspec.structs.replace(order, terms=terms, breadth=breadth, timeout_s=left_s)
+            operation = kv.write(order, partition, left_s)
+            if isinstance(operation, Write):  # the partition has come here meanwhile
+                await operation.operations.outcome(operation)
+                return operation.outcome(order.return_value)
+            holders = operation
+        return outcome
 
     def _found(self, key: str, stored: causality.Versions, replies: int) -> Found | None:
         encoded = stored.values()

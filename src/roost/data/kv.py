@@ -28,7 +28,7 @@ from roost.core.quorum import PutOp
 from roost.core.ring import Replica
 from roost.core.terms import Keeper, check_terms
 from roost.data.bucket import Bucket, BucketOptions
-from roost.data.kv_operation import Order, Outcome, Write
+from roost.data.kv_operation import VIEWS_MEET_S, Order, Outcome, Write
 from roost.data.kv_vnode import KvVnode, Merge
 from roost.data.passage import SERVICE, Passage
 from roost.data.repairs import Repairs
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from roost.cluster.link import Link
     from roost.cluster.node import Node
 
-VIEWS_MEET_S: Final = 0.02
-"""How soon a write is looked at again that two nodes would pass to each other."""
 VIEWS_TRIES_MAX: Final = 25
 HOPS_MAX: Final = 2
 """How often a write may be passed on: nodes that see different peers could pass it round for ever."""
@@ -155,7 +153,7 @@ class Kv:
         return operation
 
     async def pass_on(self, holders: Sequence[str], order: Order) -> Outcome:
-        """Let one of `holders` do a write.
+        """Let one of `holders` do a write, or say that its sender has to look again.
 
         Raises:
             OutcomeUnknown: when the one that was asked is lost; the write may have happened.
@@ -202,9 +200,14 @@ class Kv:
         if timeout_s <= 0:
             link.refuse(request_id, DeadlineExceeded(0, order.terms.needed, order.timeout_s))
             return
+        breadth = placement.breadth(partition)
+        if order.terms.n == order.breadth < breadth:
+            # As few copies as in the smaller cluster that its sender still sees; those who read here would miss them.
+            self.node.membership.compare(link.peer)
+            link.reply(request_id, encode(Outcome((), ())))
+            return
         try:
-            is_narrow = placement.breadth(partition) < order.terms.n
-            operation = (link.peer,) if is_narrow else self.write(order, partition, timeout_s)
+            operation = (link.peer,) if breadth < order.terms.n else self.write(order, partition, timeout_s)
         except RoostError as error:
             link.refuse(request_id, error)
             return

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from roost.data.kv import Kv
 
 NIL: Final = b"\xc0"
+VIEWS_MEET_S: Final = 0.02
+"""How soon a write is looked at again when two nodes see different clusters."""
 
 
 class Order(msgspec.Struct, array_like=True, frozen=True):
@@ -28,6 +30,7 @@ class Order(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         timeout_s: what is left of the caller's patience.
         hops: how often it has been passed on.
+        breadth: how many nodes its partition can have copies on, as far as its sender knows.
         return_value: whether the outcome tells what is stored now.
     """
 
@@ -38,11 +41,15 @@ class Order(msgspec.Struct, array_like=True, frozen=True):
     terms: WriteTerms
     timeout_s: float
     hops: int
+    breadth: int
     return_value: bool = False
 
 
 class Outcome(msgspec.Struct, array_like=True, frozen=True):
-    """The outcome of a write: who has it, what its successor follows from, and what is stored now if that was asked."""
+    """The outcome of a write: who has it, what its successor follows from, and what is stored now if that was asked.
+
+    Nobody has it, and nothing has begun, when its sender has to look again: its terms are those of a smaller cluster.
+    """
 
     nodes: tuple[str, ...]
     clock: Clock

@@ -8,7 +8,8 @@ from roost.demo.ring import PingVnode, RingChannel, RingWatch
 from roost.demo.room import RoomChannel, merge_histories
 from roost.demo.site import Site
 from roost.web.app import Roost
-from roost.web.socket import ConnectInfo, Socket
+from roost.web.connect_info import ConnectInfo
+from roost.web.socket import Socket
 
 
 class DemoSocket(Socket):

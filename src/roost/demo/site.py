@@ -23,7 +23,7 @@ from roost.core.ring import Replica
 from roost.demo.ring import Ping, ring_view
 from roost.errors import RoostError
 from roost.web.answer import Receive, Scope, Send, answer, encode, fail, refuse
-from roost.web.origin import is_welcome
+from roost.web.origin import SAME_HOST
 from roost.web.store import StoreApi
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _page_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
 
 
 def _origin_headers(scope: Scope, origin: bytes) -> list[tuple[bytes, bytes]]:
-    if is_welcome(origin.decode("latin-1"), _header(scope, b"host"), scope["scheme"], ()):
+    if SAME_HOST.is_welcome(origin.decode("latin-1"), _header(scope, b"host"), scope["scheme"]):
         return [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
     return [(b"vary", b"origin")]
 

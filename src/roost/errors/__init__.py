@@ -8,6 +8,8 @@
     │   ├── NoSuchProcess       nothing runs under that name
     │   ├── NotLocal            a process of another node, where only one of this node will do
     │   ├── NotExported         a function that other nodes may not call
+    │   ├── NotDeclared         a message for a topic, of a class that other nodes cannot know
+    │   ├── NoSuchDispatcher    a name under which no function hands out messages of topics
     │   ├── ChildNotStarted     a child that a supervisor was asked to start, and that did not
     │   ├── NoSuchHandler       an event handler that the manager does not have
     │   ├── HandlerFailed       an event handler that failed when it was added, asked or deleted
@@ -122,8 +124,10 @@ from roost.errors.refusals import (
     InvalidQuorum,
     NameTaken,
     NoSuchChild,
+    NoSuchDispatcher,
     NoSuchHandler,
     NoSuchProcess,
+    NotDeclared,
     NotExported,
     NotLocal,
     NotOwner,
@@ -182,11 +186,13 @@ __all__ = [
     "NameTaken",
     "NoQuorum",
     "NoSuchChild",
+    "NoSuchDispatcher",
     "NoSuchHandler",
     "NoSuchProcess",
     "NodeCrashed",
     "NodeDown",
     "NodeIsUp",
+    "NotDeclared",
     "NotExported",
     "NotLocal",
     "NotMember",

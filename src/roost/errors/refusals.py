@@ -89,6 +89,35 @@ class NotExported(Refusal):
         return f"{self.function} is not exported: declare it with @exported in a module that every node imports"
 
 
+class NotDeclared(Refusal):
+    """A message for subscribers on all nodes, of a class that no `@pubsub.message` declares."""
+
+    code: ClassVar[str] = "not_declared"
+
+    def __init__(self, type_name: str) -> None:
+        super().__init__(type_name)
+        self.type_name = type_name
+
+    def __str__(self) -> str:
+        return (
+            f"a {self.type_name} is no declared message: put @pubsub.message above a class Name(msgspec.Struct, "
+            "frozen=True), in a module that every node imports"
+        )
+
+
+class NoSuchDispatcher(Refusal):
+    """A name under which no function is registered that hands out messages of topics."""
+
+    code: ClassVar[str] = "no_such_dispatcher"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"no dispatcher is called {self.name!r}: register it with pubsub.dispatcher, where every node imports it"
+
+
 class ChildNotStarted(Refusal):
     """A supervisor was asked to start a child, and the child did not start."""
 

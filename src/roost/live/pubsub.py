@@ -1,10 +1,9 @@
 """Topics: whoever broadcasts reaches every subscriber on every node, at most once.
 
-Theory of operation. A broadcast is made into one ready frame (`wire.phoenix`) where it starts. It goes to each
-*interested* node as one message that holds this frame, and to each subscriber here by one call of `sink.write`, all
-in the turn of the caller: that is what keeps the order of one publisher. Nodes tell each other which topics somebody
-wants: all of them when a link comes up, then every change. Links deliver in order, so what a node knows of a peer's
-interest is exact up to what is still on its way; `when_settled` waits for that.
+Theory of operation. A broadcast is made into one ready frame (`wire.phoenix`) where it starts. It goes to each node
+that wants the topic's bucket (`live.interest`) as one message that holds this frame, and to each subscriber here by one
+call of `sink.write`, all in the turn of the caller: that is what keeps the order of one publisher. `when_settled` waits
+until every connected node knows that a topic is wanted here.
 
 When things fail: what was sent to a node that goes down, or that does not keep up, is lost for that node; no one is
 told. In a netsplit each side goes on for itself.
@@ -13,118 +12,108 @@ told. In a netsplit each side goes on for itself.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from functools import partial
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from roost.cluster.fabric import Fabric, PeerDown, PeerUp
+from roost.cluster.fabric import Fabric
 from roost.cluster.link import Link
-from roost.errors import BadMessage, NodeDown, RoostError
-from roost.limits import CALL_TIMEOUT_S
+from roost.core.interest import bucket_of
+from roost.errors import NodeDown, RoostError, TooLarge
+from roost.limits import MESSAGE_BYTES_MAX
+from roost.live.broadcast import Broadcast
+from roost.live.interest import Interest
+from roost.live.subscribers import One, Sink, Subscribers
 from roost.live.turn import Turn
 from roost.runtime.clock import Clock
 from roost.wire import phoenix
 from roost.wire.messages import Request
 
+if TYPE_CHECKING:
+    from roost.cluster.node import Node
+    from roost.live.mail import Mail
+
 SERVICE: Final = "pubsub"
-TOPICS_PER_MESSAGE: Final = 2_000
-"""Topics in one message about interest; the whole of it may take several."""
-RESYNC_S: Final = 0.25
-"""The pause before a peer that could not be told is told everything again."""
+HEAD_BYTES_MAX: Final = 2_048
+"""What a broadcast may hold between nodes beside its frame or message: its topic, and names."""
 
 logger = logging.getLogger("roost.pubsub")
 
 
-class Sink(Protocol):
-    """Where ready frames go: a socket, or whatever stands for one. It must not raise."""
-
-    @property
-    def write(self) -> Callable[[bytes], object]:
-        """Takes one frame; never blocks. It stays the same function, because topics remember it: a thousand calls of
-        remembered functions are a good deal faster than a thousand attributes looked up.
-        """
-
-    def flush(self) -> None:
-        """The turn ends: send what was taken."""
-
-
 class Publish(msgspec.Struct, array_like=True, frozen=True, tag=1, gc=False):
-    """A broadcast on its way to another node."""
+    """An event on its way to another node."""
 
     topic: str
     frame: bytes
 
 
-class Interest(msgspec.Struct, array_like=True, frozen=True, tag=2, gc=False):
-    """What the sender's subscribers want to hear from now on. `anew`: forget what was said before."""
+class Said(msgspec.Struct, array_like=True, frozen=True, tag=2, gc=False):
+    """A message of a process on its way to the subscribers on another node.
 
-    anew: bool
-    wanted: tuple[str, ...]
-    unwanted: tuple[str, ...]
+    Attributes:
+        topic: where it is said.
+        kind: the name of its declared class.
+        message: the encoded message.
+        dispatcher: the name of the function that hands it out there; "" for the usual way.
+    """
+
+    topic: str
+    kind: str
+    message: msgspec.Raw
+    dispatcher: str
 
 
-_encode: Final = msgspec.msgpack.Encoder().encode
-_decode_cast: Final = msgspec.msgpack.Decoder(Publish).decode
-_decode_request: Final = msgspec.msgpack.Decoder(Interest).decode
-_DONE: Final = _encode(None)
+encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Publish | Said).decode
 
 
-class _Topic:
-    """The subscribers of one topic on this node, and how many peers have not yet confirmed that they know of it."""
+class _Ear:
+    """A listener in the place of a sink."""
 
-    __slots__ = ("_flushes", "sinks", "unconfirmed", "waiting", "writes")
+    __slots__ = ("_hear", "_pubsub", "_topic")
 
-    def __init__(self) -> None:
-        self.sinks: dict[object, Sink] = {}
-        self.writes: list[Callable[[bytes], object]] | None = None
-        self._flushes: list[Callable[[], None]] = []
-        self.unconfirmed = 0
-        self.waiting: list[Callable[[], None]] | None = None
+    def __init__(self, pubsub: PubSub, topic: str, hear: Callable[[Broadcast], None]) -> None:
+        self._pubsub, self._topic, self._hear = pubsub, topic, hear
 
-    def remember(self) -> list[Callable[[bytes], object]]:
-        """The functions of all sinks."""
-        sinks = self.sinks.values()
-        self._flushes = [sink.flush for sink in sinks]
-        self.writes = [sink.write for sink in sinks]
-        return self.writes
+    def write(self, frame: bytes) -> None:
+        self._hear(self._pubsub.broadcast_of(self._topic, frame))
 
     def flush(self) -> None:
-        if self.writes is None:
-            self.remember()
-        for flush in self._flushes:
-            flush()
-
-    def confirm(self) -> None:
-        self.unconfirmed -= 1
-        if not self.unconfirmed and self.waiting is not None:
-            waiting, self.waiting = self.waiting, None
-            for action in waiting:
-                action()
-
-
-def _confirm(told: list[_Topic]) -> None:
-    for subscribers in told:
-        subscribers.confirm()
+        """A listener collects nothing."""
 
 
 class PubSub:
     """The topics of one node. It is a service of the fabric.
 
     Attributes:
+        node: the name of the node.
         turn: where sinks are flushed; for what else writes to them.
+        mail: the processes among the subscribers; None until the first process subscribes or speaks.
+        lost: how many messages to other nodes they could not take, because they did not keep up.
+        unwanted: how many messages of other nodes nobody here wanted: buckets are shared, and interest fades.
+        bad: how many messages of other nodes were none.
     """
 
     def __init__(self, fabric: Fabric, clock: Clock) -> None:
+        self.node = fabric.node
         self._fabric = fabric
-        self._clock = clock
         self.turn = Turn(clock)
-        self._topics: dict[str, _Topic] = {}
-        self._interested: dict[str, dict[str, None]] = {}
-        self._behind: dict[str, None] = {}
+        self.mail: Mail | None = None
+        self.lost = 0
+        self.unwanted = 0
+        self.bad = 0
+        self._current = Broadcast("", b"")
+        self._topics: dict[str, Subscribers] = {}
+        self._interest = Interest(fabric, SERVICE, clock, self.turn)
         fabric.serve(SERVICE, self)
-        fabric.watch(self._on_peer)
+        fabric.watch(self._interest.on_peer)
+
+    @classmethod
+    def of(cls, node: Node) -> PubSub:
+        """The topics of a node, made when they are first asked for."""
+        served = node.fabric.service(SERVICE)
+        return served if isinstance(served, PubSub) else cls(node.fabric, node.runtime.clock)
 
     # Subscribing
 
@@ -132,25 +121,33 @@ class PubSub:
         """Give `sink` every broadcast on `topic` from now on; the same `key` again replaces its sink."""
         subscribers = self._topics.get(topic)
         if subscribers is None:
-            subscribers = self._topics[topic] = _Topic()
-            subscribers.sinks[key] = sink
-            self._tell_everyone(subscribers, topic)
+            bucket = bucket_of(topic)
+            self._topics[topic] = One(key, sink)
+            self._interest.want(bucket)
         else:
-            subscribers.sinks[key] = sink
-            subscribers.writes = None
+            changed = subscribers.add(key, sink)
+            if changed is not subscribers:
+                self._topics[topic] = changed
+
+    def listen(self, topic: str, key: object, hear: Callable[[Broadcast], None]) -> None:
+        """Call `hear` with every broadcast on `topic` from now on; the same `key` again replaces it.
+
+        For everybody who needs more than the ready frame of version 2. It is called in the turn of the publisher, or
+        of the arrival here, and must not raise. Who collects frames marks himself at `turn`.
+        """
+        self.subscribe(topic, key, _Ear(self, topic, hear))
 
     def unsubscribe(self, topic: str, key: object) -> None:
-        """Nothing is delivered to the sink of `key` after this returns; harmless when it has none."""
+        """Nothing is delivered to the sink or listener of `key` after this returns; harmless when it has none."""
         subscribers = self._topics.get(topic)
-        if subscribers is None or subscribers.sinks.pop(key, None) is None:
+        if subscribers is None:
             return
-        subscribers.writes = None
-        if subscribers.sinks:
-            return
-        del self._topics[topic]
-        body = _encode(Interest(False, (), (topic,)))
-        for peer in self._peers():
-            self._tell(peer, body, None)
+        left = subscribers.remove(key)
+        if left is None:
+            del self._topics[topic]
+            self._interest.unwant(bucket_of(topic))
+        elif left is not subscribers:
+            self._topics[topic] = left
 
     def when_settled(self, topic: str, action: Callable[[], None]) -> None:
         """Call `action` when every connected node knows that `topic` is wanted here; at once when all do.
@@ -159,18 +156,23 @@ class PubSub:
         subscriber of a topic, nothing for the others. A peer that goes down, or is silent for CALL_TIMEOUT_S, is not
         waited for.
         """
-        subscribers = self._topics.get(topic)
-        if subscribers is None or not subscribers.unconfirmed:
-            action()
-        elif subscribers.waiting is None:
-            subscribers.waiting = [action]
+        if topic in self._topics:
+            self._interest.when_settled(bucket_of(topic), action)
         else:
-            subscribers.waiting.append(action)
+            action()
 
     def subscribers(self, topic: str) -> int:
         """How many subscribers `topic` has on this node."""
+        return len(self._topics.get(topic, ()))
+
+    def sizes(self) -> tuple[int, int]:
+        """How many topics have subscribers on this node, and how many those are altogether. O(topics)."""
+        return len(self._topics), sum(map(len, self._topics.values()))
+
+    def sinks(self, topic: str, excluded: object) -> Sequence[Sink]:
+        """The sinks of `topic` on this node, but that of the key `excluded`."""
         subscribers = self._topics.get(topic)
-        return 0 if subscribers is None else len(subscribers.sinks)
+        return () if subscribers is None else subscribers.sinks(excluded)
 
     # Publishing
 
@@ -178,114 +180,99 @@ class PubSub:
         """Send to the subscribers of `topic` on all nodes, but to the one whose key is `excluded`.
 
         Raises:
-            TypeError: `payload` holds something that JSON cannot express.
+            TypeError: `payload` is neither an object nor bytes, or holds something that JSON cannot express.
+            TooLarge: it is over MESSAGE_BYTES_MAX, or a name beside bytes is over TOPIC_BYTES_MAX.
         """
-        frame = phoenix.broadcast(topic, event, payload)
-        interested = self._interested.get(topic)
-        if interested is not None:
-            body = _encode(Publish(topic, frame))
-            for peer in interested:
-                try:
-                    self._fabric.cast(peer, SERVICE, body)
-                except RoostError as error:
-                    logger.warning("a broadcast on %s did not go to %s: %s", topic, peer, error)
+        frame = _frame(topic, event, payload)
+        peers = self._interest.peers(bucket_of(topic))
+        if peers:
+            body = encode(Publish(topic, frame))
+            for peer in peers:
+                self._cast(peer, topic, body)
         self._dispatch(topic, frame, excluded)
 
-    def local_broadcast(self, topic: str, event: str, payload: object) -> None:
-        """Send to the subscribers of `topic` on this node only."""
+    def local_broadcast(self, topic: str, event: str, payload: object, *, excluded: object = None) -> None:
+        """Send to the subscribers of `topic` on this node only. Raises as `broadcast` does."""
         if topic in self._topics:
-            self._dispatch(topic, phoenix.broadcast(topic, event, payload), None)
+            self._dispatch(topic, _frame(topic, event, payload), excluded)
+
+    def direct_broadcast(self, node: str, topic: str, event: str, payload: object) -> None:
+        """Send to the subscribers of `topic` on one node. Nothing happens when it is not connected, or unknown.
+
+        Raises as `broadcast` does.
+        """
+        frame = _frame(topic, event, payload)
+        if node == self.node:
+            self._dispatch(topic, frame, None)
+        else:
+            self._cast(node, topic, encode(Publish(topic, frame)))
+
+    def broadcast_of(self, topic: str, frame: bytes) -> Broadcast:
+        """The value of the broadcast that is being delivered: one for all its listeners."""
+        current = self._current
+        if current.frame is not frame:
+            current = self._current = Broadcast(topic, frame)
+        return current
+
+    def say(self, said: Said, node: str | None = None) -> None:
+        """Send a message of a process to one other node, or to all that want its topic.
+
+        Raises:
+            TooLarge: it is over MESSAGE_BYTES_MAX.
+        """
+        peers = self._interest.peers(bucket_of(said.topic)) if node is None else (node,)
+        if peers:
+            body = encode(said)
+            for peer in peers:
+                self._cast(peer, said.topic, body)
+
+    def _cast(self, peer: str, topic: str, body: bytes) -> None:
+        try:
+            self._fabric.cast(peer, SERVICE, body)
+        except NodeDown:
+            return
+        except RoostError as error:
+            count = self.lost = self.lost + 1
+            if count & (count - 1) == 0:  # the first, second, fourth, eighth ...: a peer that is behind loses thousands
+                logger.warning("a broadcast on %s did not go to %s (%d so far): %s", topic, peer, count, error)
 
     def _dispatch(self, topic: str, frame: bytes, excluded: object) -> None:
         subscribers = self._topics.get(topic)
-        if subscribers is None:
-            return
-        if excluded is None:
-            for write in subscribers.writes or subscribers.remember():
-                write(frame)
-        else:
-            for key, sink in list(subscribers.sinks.items()):
-                if key is not excluded:
-                    sink.write(frame)
-        self.turn.mark(subscribers)
+        if subscribers is not None:
+            subscribers.write(frame, excluded)
+            self.turn.mark(subscribers)
 
     # Between nodes
 
     def on_cast(self, link: Link, body: msgspec.Raw) -> None:
         """A broadcast from another node."""
-        publish = _decode_cast(body)
-        self._dispatch(publish.topic, publish.frame, None)
+        try:
+            arrived = _decode(body)
+        except (ValueError, RecursionError) as error:  # MsgspecError is a ValueError, as is text that is no UTF-8
+            self._spoil(link.peer, str(error))
+            return
+        if arrived.topic not in self._topics:
+            self.unwanted += 1
+        elif isinstance(arrived, Publish):
+            if phoenix.is_ready(arrived.frame):
+                self._dispatch(arrived.topic, arrived.frame, None)
+            else:
+                self._spoil(link.peer, f"no frame on {arrived.topic}")
+        elif self.mail is not None:
+            self.mail.take(arrived)
+
+    def _spoil(self, peer: str, why: str) -> None:
+        count = self.bad = self.bad + 1
+        if count & (count - 1) == 0:
+            logger.warning("%s has sent what is no broadcast (%d so far): %s", peer, count, why)
 
     def on_request(self, link: Link, request: Request) -> None:
         """What another node wants to hear."""
-        try:
-            interest = _decode_request(request.body)
-        except msgspec.MsgspecError as error:
-            raise BadMessage(f"interest in topics: {error}") from error
-        peer = link.peer
-        if interest.anew:
-            self._forget(peer)
-        for topic in interest.wanted:
-            self._interested.setdefault(topic, {})[peer] = None
-        for topic in interest.unwanted:
-            self._drop(topic, peer)
-        link.reply(request.id, _DONE)
+        self._interest.on_request(link, request)
 
-    def _on_peer(self, event: PeerUp | PeerDown) -> None:
-        self._behind.pop(event.node, None)
-        if isinstance(event, PeerDown):
-            self._forget(event.node)
-        else:
-            self._tell_everything(event.node)
 
-    def _forget(self, peer: str) -> None:
-        for topic in [topic for topic, peers in self._interested.items() if peer in peers]:
-            self._drop(topic, peer)
-
-    def _drop(self, topic: str, peer: str) -> None:
-        peers = self._interested.get(topic)
-        if peers is not None:
-            peers.pop(peer, None)
-            if not peers:
-                del self._interested[topic]
-
-    def _peers(self) -> list[str]:
-        return [node for node in self._fabric.up() if node != self._fabric.node]
-
-    def _tell_everyone(self, subscribers: _Topic, topic: str) -> None:
-        peers = self._peers()
-        if peers:
-            body = _encode(Interest(False, (topic,), ()))
-            subscribers.unconfirmed = len(peers)
-            for peer in peers:
-                self._tell(peer, body, subscribers.confirm)
-
-    def _tell_everything(self, peer: str) -> None:
-        topics = tuple(self._topics)
-        chunks = [topics[at : at + TOPICS_PER_MESSAGE] for at in range(0, len(topics), TOPICS_PER_MESSAGE)] or [()]
-        for number, chunk in enumerate(chunks):
-            told = [self._topics[topic] for topic in chunk]
-            for subscribers in told:
-                subscribers.unconfirmed += 1
-            self._tell(peer, _encode(Interest(number == 0, chunk, ())), partial(_confirm, told))
-
-    def _tell(self, peer: str, body: bytes, done: Callable[[], None] | None) -> None:
-        def on_reply(outcome: msgspec.Raw | RoostError) -> None:
-            if isinstance(outcome, RoostError) and not isinstance(outcome, NodeDown):
-                self._resync_later(peer, outcome)
-            if done is not None:
-                done()
-
-        self._fabric.request(peer, SERVICE, body, CALL_TIMEOUT_S, on_reply)
-
-    def _resync_later(self, peer: str, error: RoostError) -> None:
-        if peer not in self._behind:
-            logger.warning("%s does not know which topics are wanted here: %s", peer, error)
-            self._behind[peer] = None
-            self._clock.call_later(RESYNC_S, lambda: self._resync(peer))
-
-    def _resync(self, peer: str) -> None:
-        if peer in self._behind:
-            del self._behind[peer]
-            if self._fabric.is_up(peer):
-                self._tell_everything(peer)
+def _frame(topic: str, event: str, payload: object) -> bytes:
+    frame = phoenix.V2.broadcast(topic, event, payload)
+    if len(frame) > MESSAGE_BYTES_MAX - HEAD_BYTES_MAX:
+        raise TooLarge("MESSAGE_BYTES_MAX", len(frame), MESSAGE_BYTES_MAX - HEAD_BYTES_MAX)
+    return frame

@@ -2,13 +2,18 @@
 
 While a turn lasts, sockets only collect their frames. Broadcasts that fall into one turn, as they do when there is
 much to do, then cost each socket one system call together instead of one each; the order of frames stays as it was.
+
+When things fail: a collector that raises, which none should, is logged; the others are flushed all the same.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 from roost.runtime.clock import Clock
+
+logger = logging.getLogger("roost.pubsub")
 
 
 class Flushable(Protocol):
@@ -38,4 +43,7 @@ class Turn:
         """Flush everything that was marked."""
         waiting, self._waiting = self._waiting, {}
         for collector in waiting:
-            collector.flush()
+            try:
+                collector.flush()
+            except Exception:
+                logger.exception("what had to leave at the end of a turn has not")

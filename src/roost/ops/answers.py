@@ -1,10 +1,12 @@
-"""What a node's console answers, beside the status of its cluster: what was changed, what is planned, what is ready."""
+"""What a node's console answers beside the status of its cluster: what was changed, is planned, is ready, is there."""
 
 from __future__ import annotations
 
 import msgspec
 
 from roost.cluster.status import TransferStatus
+from roost.live.topic_counts import TopicCounts
+from roost.web.socket_counts import SocketCounts
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -99,6 +101,38 @@ class HandoffConfig(msgspec.Struct, frozen=True):
     cluster: str
     node: str
     nodes: tuple[Traffic, ...]
+    silent: tuple[str, ...]
+
+
+class NodeSockets(msgspec.Struct, frozen=True):
+    """The sockets of one node, by endpoint."""
+
+    node: str
+    endpoints: tuple[SocketCounts, ...]
+
+
+class SocketsStatus(msgspec.Struct, frozen=True):
+    """The sockets of the nodes that answer; `silent` are those that do not."""
+
+    cluster: str
+    node: str
+    nodes: tuple[NodeSockets, ...]
+    silent: tuple[str, ...]
+
+
+class NodeTopics(msgspec.Struct, frozen=True):
+    """The topics and presences of one node."""
+
+    node: str
+    counts: TopicCounts
+
+
+class TopicsStatus(msgspec.Struct, frozen=True):
+    """The topics and presences of the nodes that answer; `silent` are those that do not."""
+
+    cluster: str
+    node: str
+    nodes: tuple[NodeTopics, ...]
     silent: tuple[str, ...]
 
 

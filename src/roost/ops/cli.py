@@ -189,6 +189,24 @@ def process_info(
     ask("process-info", form, cluster, node, about=process)
 
 
+@app.command("sockets")
+def sockets(form: FormatFlag = "table", cluster: ClusterFlag = None, node: NodeFlag = None) -> None:
+    """Show who is connected to the nodes.
+
+    How many clients and channels each endpoint has, how many clients do not keep up, and what was done about them.
+    """
+    ask("sockets", form, cluster, node)
+
+
+@app.command("topics")
+def topics(form: FormatFlag = "table", cluster: ClusterFlag = None, node: NodeFlag = None) -> None:
+    """Show what the topics and presences of the nodes are at.
+
+    How many topics, subscribers and presences each node has, and how many messages did not arrive, by reason.
+    """
+    ask("topics", form, cluster, node)
+
+
 def _launch(
     target: str,
     cluster: str,

@@ -22,7 +22,18 @@ from roost.cluster.status import (
 )
 from roost.errors import ChangeFailed, ConfigError, DeadlineExceeded, NoQuorum
 from roost.ops import changes, questions
-from roost.ops.answers import Done, HandoffConfig, OwnTransfersAre, PlanStatus, Ready, Traffic
+from roost.ops.answers import (
+    Done,
+    HandoffConfig,
+    NodeSockets,
+    NodeTopics,
+    OwnTransfersAre,
+    PlanStatus,
+    Ready,
+    SocketsStatus,
+    TopicsStatus,
+    Traffic,
+)
 from roost.ops.questions import Question
 from roost.ops.table import count
 from roost.otp.process_info import ProcessInfo, ProcessTree, describe, find_process, process_tree
@@ -40,8 +51,21 @@ LOOK_S: Final = 5.0
 CHANGE_S: Final = 30.0
 """How long an operator waits for a change, which may have to wait for a majority."""
 
-Answer = MemberStatus | RingStatus | Transfers | Ready | Done | PlanStatus | HandoffConfig | ProcessTree | ProcessInfo
+Answer = (
+    MemberStatus
+    | RingStatus
+    | Transfers
+    | Ready
+    | Done
+    | PlanStatus
+    | HandoffConfig
+    | ProcessTree
+    | ProcessInfo
+    | SocketsStatus
+    | TopicsStatus
+)
 QuestionT = TypeVar("QuestionT", bound=Question)
+OwnT = TypeVar("OwnT", NodeSockets, NodeTopics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +215,26 @@ async def _process_info(desk: Desk, asked: questions.ProcessInfoOf) -> ProcessIn
     return describe(process, with_memory=True)
 
 
+async def _sockets(desk: Desk, asked: questions.SocketsOf) -> SocketsStatus:
+    known, silent = await _everybody(desk, desk.own_sockets(), questions.OwnSockets())
+    return SocketsStatus(desk.node.membership.cluster.name, desk.node.name, known, silent)
+
+
+async def _topics(desk: Desk, asked: questions.TopicsOf) -> TopicsStatus:
+    known, silent = await _everybody(desk, desk.own_topics(), questions.OwnTopics())
+    return TopicsStatus(desk.node.membership.cluster.name, desk.node.name, known, silent)
+
+
+async def _everybody(desk: Desk, own: OwnT, question: Question) -> tuple[tuple[OwnT, ...], tuple[str, ...]]:
+    """What every node says, by name, and who says nothing."""
+    membership, here = desk.node.membership, desk.node.name
+    answers: dict[str, OwnT | None] = {here: own}
+    others = tuple(name for name in membership.up() if name != here)
+    answers |= await desk.ask_all(others, question, type(own))
+    silent = {name for name, answer in answers.items() if answer is None} | set(membership.unreachable())
+    return tuple(answer for _, answer in sorted(answers.items()) if answer is not None), tuple(sorted(silent))
+
+
 _ALL: Final = (
     _command(questions.MemberStatusOf, _member_status, MemberStatus),
     _command(questions.RingStatusOf, _ring_status, RingStatus),
@@ -200,6 +244,8 @@ _ALL: Final = (
     _command(questions.ConfigureHandoff, _handoff_config, HandoffConfig),
     _command(questions.ProcessTreeOf, _process_tree, ProcessTree),
     _command(questions.ProcessInfoOf, _process_info, ProcessInfo),
+    _command(questions.SocketsOf, _sockets, SocketsStatus),
+    _command(questions.TopicsOf, _topics, TopicsStatus),
     _change(questions.Join, changes.join),
     _change(questions.Leave, changes.leave),
     _change(questions.Replace, changes.replace),

@@ -19,16 +19,20 @@ import msgspec
 from roost import limits
 from roost.cluster.link import Link
 from roost.errors import BadMessage, Overloaded, RoostError
+from roost.live.topic_counts import TopicCounts
 from roost.ops import questions
-from roost.ops.answers import OwnTransfersAre, Traffic
+from roost.ops.answers import NodeSockets, NodeTopics, OwnTransfersAre, Traffic
 from roost.ops.console import ASK_S, SERVICE, command_of
 from roost.ops.movements import Movements
-from roost.ops.questions import OwnTraffic, OwnTransfers, Question
+from roost.ops.questions import OwnSockets, OwnTopics, OwnTraffic, OwnTransfers, Question
 from roost.otp import Child, GenServer, Supervisor, cast
 from roost.wire.messages import Request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from roost.cluster.node import Node
+    from roost.web.socket_counts import SocketCounts
 
 CHANGES: Final = "console changes"
 """The name of the process that makes changes."""
@@ -44,10 +48,19 @@ class Desk:
     Args:
         node: whose state the answers tell.
         movements: what moves between it and other nodes.
+        sockets: who is connected to it, for each endpoint.
+        topics: what its topics are at.
     """
 
-    def __init__(self, node: Node, movements: Movements) -> None:
+    def __init__(
+        self,
+        node: Node,
+        movements: Movements,
+        sockets: Callable[[], tuple[SocketCounts, ...]],
+        topics: Callable[[], TopicCounts],
+    ) -> None:
         self.node = node
+        self._sockets, self._topics = sockets, topics
         self.movements = movements
         self.consoles: dict[bool, Console] = {}
         self._open: dict[int, tuple[Link, int, Question]] = {}
@@ -69,6 +82,14 @@ class Desk:
                 "%s: gives %d transfers at a time, takes %d", self.node.name, moving.outgoing_max, moving.incoming_max
             )
         return Traffic(self.node.name, moving.outgoing, moving.outgoing_max, moving.incoming, moving.incoming_max)
+
+    def own_sockets(self) -> NodeSockets:
+        """Who is connected to this node."""
+        return NodeSockets(self.node.name, self._sockets())
+
+    def own_topics(self) -> NodeTopics:
+        """What the topics of this node are at."""
+        return NodeTopics(self.node.name, self._topics())
 
     async def ask_all(
         self, names: tuple[str, ...], question: Question, answer: type[AnswerT]
@@ -98,6 +119,10 @@ class Desk:
                 link.reply(request.id, msgspec.msgpack.encode(self.own_transfers()))
             case OwnTraffic():
                 link.reply(request.id, msgspec.msgpack.encode(self.own_traffic(question)))
+            case OwnSockets():
+                link.reply(request.id, msgspec.msgpack.encode(self.own_sockets()))
+            case OwnTopics():
+                link.reply(request.id, msgspec.msgpack.encode(self.own_topics()))
             case _:
                 self._take(link, request.id, question)
 
@@ -162,9 +187,21 @@ class Console(GenServer):
         self._desk.settle_all(Overloaded("the console", ASK_S), changes=self._changes)
 
 
-def console_child(node: Node, movements: Movements | None = None) -> Child:
-    """The console of `node`, for a supervisor; `movements` are those of the node when not given."""
-    desk = Desk(node, node.traffic if movements is None else movements)
+def console_child(
+    node: Node,
+    movements: Movements | None = None,
+    sockets: Callable[[], tuple[SocketCounts, ...]] = tuple,
+    topics: Callable[[], TopicCounts] = TopicCounts,
+) -> Child:
+    """The console of a node, for a supervisor.
+
+    Args:
+        node: the node.
+        movements: those of the node when not given.
+        sockets: says who is connected, for each endpoint; nobody, when not given.
+        topics: says what the topics are at; there are none, when not given.
+    """
+    desk = Desk(node, node.traffic if movements is None else movements, sockets, topics)
     return Supervisor.child(
         [
             Console.child(desk, False, name=SERVICE, id=SERVICE),

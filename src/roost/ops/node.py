@@ -26,11 +26,12 @@ from roost.ops.desk import console_child
 from roost.ops.leash import NodeEnd, Ready, Refused
 from roost.ops.logs import configure_logs
 from roost.ops.plan import TARGET
-from roost.ops.runfile import RunFile, RunFolder, run_folder
+from roost.ops.runfile import RunFile, RunFolder
 from roost.ops.target import load_target
 from roost.otp import Supervisor
 from roost.runtime import Runtime
 from roost.runtime.disk import FolderDisk
+from roost.runtime.run_folder import run_folder
 from roost.web.app import Roost
 
 MEET_S = 2.0
@@ -93,7 +94,10 @@ async def _live(app: Roost, config: Config, leash: NodeEnd | None) -> None:
     folder = RunFolder(run_folder(os.environ))
     try:
         with running.node.entered():
-            console = await Supervisor.start([console_child(running.node)], name="console-supervisor")
+            console = await Supervisor.start(
+                [console_child(running.node, sockets=running.socket_counts, topics=running.topic_counts)],
+                name="console-supervisor",
+            )
             given_up = Supervisor.whereis("root").down()
             given_up.add_done_callback(lambda _: halt())
         unfollow = _follow(running.node, folder)

@@ -15,8 +15,9 @@ from roost.ops.answers import Ready
 from roost.ops.console import COMMANDS, SERVICE, Answer
 from roost.ops.questions import Question, SettledOf
 from roost.ops.render import Form, render
-from roost.ops.runfile import RunFile, RunFolder, run_folder
+from roost.ops.runfile import RunFile, RunFolder
 from roost.runtime import Runtime
+from roost.runtime.run_folder import run_folder
 
 POLL_S = 0.5
 """How often a cluster that is awaited is asked."""

@@ -115,8 +115,24 @@ class ProcessInfoOf(Question, frozen=True, tag="process-info"):
     about: str
 
 
+class SocketsOf(Question, frozen=True, tag="sockets"):
+    """Who is connected to the nodes, and who does not keep up."""
+
+
+class TopicsOf(Question, frozen=True, tag="topics"):
+    """How many topics, subscribers and presences the nodes have, and what did not arrive."""
+
+
+class OwnTopics(Question, frozen=True, tag="own topics"):
+    """The same of the node that is asked. Nodes ask each other."""
+
+
 class OwnTransfers(Question, frozen=True, tag="own transfers"):
     """What the node that is asked has to give. Nodes ask each other."""
+
+
+class OwnSockets(Question, frozen=True, tag="own sockets"):
+    """Who is connected to the node that is asked. Nodes ask each other."""
 
 
 class OwnTraffic(Question, frozen=True, tag="own traffic"):
@@ -147,8 +163,12 @@ Asked = (
     | ConfigureHandoff
     | ProcessTreeOf
     | ProcessInfoOf
+    | SocketsOf
+    | TopicsOf
     | OwnTransfers
     | OwnTraffic
+    | OwnSockets
+    | OwnTopics
 )
 """Every question that a node takes."""
 

@@ -1,14 +1,11 @@
 """How the console finds the nodes that run on this machine: each leaves a file in a folder of its user.
 
-The files hold the cookie, so the folder must belong to the user and be closed to everybody else: with anything else,
-a symbolic link put there by another user for one, nothing is written and nothing is believed.
+The files hold the cookie, so the folder must be closed to everybody else; see `roost.runtime.run_folder`.
 """
 
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from roost.config import Tls
 from roost.errors import ConfigError
 from roost.ops.plan import short
 from roost.runtime.disk import FolderDisk
+from roost.runtime.run_folder import check_private
 
 SUFFIX = ".json"
 
@@ -38,14 +36,6 @@ class RunFile(msgspec.Struct, frozen=True):
     is_alone: bool = False
 
 
-def run_folder(environ: Mapping[str, str]) -> Path:
-    """Where run files are: $XDG_RUNTIME_DIR/roost, or roost-<uid> in /tmp when the user has no such folder."""
-    runtime = environ.get("XDG_RUNTIME_DIR", "")
-    if os.path.isabs(runtime) and os.path.isdir(runtime) and os.stat(runtime).st_uid == os.geteuid():
-        return Path(runtime) / "roost"
-    return Path("/tmp") / f"roost-{os.geteuid()}"
-
-
 class RunFolder:
     """The run files of this user.
 
@@ -64,7 +54,7 @@ class RunFolder:
         """
         try:
             disk = FolderDisk(self.path)
-            self._verify()
+            check_private(self.path)
             disk.write(f"{run.pid}{SUFFIX}", msgspec.json.encode(run))
         except OSError as error:
             raise ConfigError("run folder", f"cannot write to {self.path}: {error.strerror or error}") from None
@@ -87,7 +77,7 @@ class RunFolder:
             ConfigError: when the folder is not this user's own.
         """
         try:
-            self._verify()
+            check_private(self.path)
         except FileNotFoundError:
             return []
         runs: list[RunFile] = []
@@ -101,14 +91,6 @@ class RunFolder:
         newest = {run.cookie: max(other.started_at for other in runs if other.cookie == run.cookie) for run in runs}
         runs = [run for run in runs if cluster in (None, run.cluster) and node in (None, run.node, short(run.node))]
         return sorted(runs, key=lambda run: (-newest[run.cookie], run.is_alone, run.node))
-
-    def _verify(self) -> None:
-        status = os.lstat(self.path)
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            raise ConfigError(
-                "run folder",
-                f"{self.path} must be a folder that belongs to you and is closed to others: remove it or fix its mode",
-            )
 
 
 def _alive(pid: int) -> bool:

@@ -11,7 +11,8 @@ from roost.errors import ConfigError
 from roost.ops.folder import Birth, born
 from roost.ops.operator import contact
 from roost.ops.plan import letters, place, plan_newcomers, plan_nodes, short
-from roost.ops.runfile import RunFile, RunFolder, run_folder
+from roost.ops.runfile import RunFile, RunFolder
+from roost.runtime.run_folder import run_folder
 
 NODES = 3
 """Nodes of a new cluster when nothing is said."""

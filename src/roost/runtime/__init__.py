@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from roost.runtime.clock import Clock, SystemClock
 from roost.runtime.cpu import Cpu, CpuWorkers
-from roost.runtime.disk import Disk
+from roost.runtime.disk import Disk, Notes
 from roost.runtime.entropy import Entropy, SystemEntropy
 from roost.runtime.net import Net, TcpNet
 from roost.runtime.watchdog import ThreadWatchdog, Watchdog
@@ -19,9 +19,11 @@ __all__ = ["Runtime"]
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The six seams of one node.
+    """The seams of one node.
 
-    `disk` is None for a node that keeps nothing, `watchdog` where nothing can block the loop, as in a simulation.
+    `disk` is None for a node that keeps nothing; such a node may still have `notes`, where it keeps what it knows of
+    its cluster, and its votes, for the process that takes its place. `watchdog` is None where nothing can block the
+    loop, as in a simulation.
     """
 
     clock: Clock
@@ -30,6 +32,7 @@ class Runtime:
     disk: Disk | None = None
     cpu: Cpu = field(default_factory=CpuWorkers)
     watchdog: Watchdog | None = None
+    notes: Notes | None = None
 
     @classmethod
     def real(cls, disk: Disk | None = None) -> Runtime:

@@ -39,18 +39,22 @@ class Store(Protocol):
         """Finish what runs and let go of the files."""
 
 
-class Disk(Protocol):
-    """A node's disk: a folder that no other node writes to."""
+class Notes(Protocol):
+    """Small files of one node."""
 
     def read(self, name: str) -> bytes | None:
         """The whole of a small file, or None when there is none."""
 
     def write(self, name: str, data: bytes) -> None:
-        """Replace a small file atomically; on return it survives a power cut. May block for a disk write.
+        """Replace a small file atomically; on return it survives the end of the process. May block for a disk write.
 
         Raises:
             OSError: when the disk is full or failing; the old content stays.
         """
+
+
+class Disk(Notes, Protocol):
+    """A node's disk: a folder that no other node writes to. What is written survives a power cut, too."""
 
     async def open_store(self, name: str) -> Store:
         """Open, or create, an ordered store.
@@ -118,8 +122,11 @@ def _open(path: str) -> Rdict:
     return Rdict(path, options)
 
 
-class FolderDisk:
-    """A folder of the file system, made when it is missing, readable by its owner alone."""
+class FolderNotes:
+    """Small files in a folder of the file system, which is made when it is missing, readable by its owner alone.
+
+    They survive the end of any process, and not a power cut.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -133,18 +140,31 @@ class FolderDisk:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        """Replace a small file: write beside it, sync, rename, sync the folder."""
+        """Replace a small file: write beside it, and rename."""
+        self._replace(name, data, is_durable=False)
+
+    def _replace(self, name: str, data: bytes, *, is_durable: bool) -> None:
         target, draft = self.folder / name, self.folder / (name + ".draft")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                os.fsync(file.fileno())
         draft.replace(target)
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if is_durable:
+            folder = os.open(self.folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+class FolderDisk(FolderNotes):
+    """A folder of the file system, made when it is missing, readable by its owner alone."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a small file: write beside it, sync, rename, sync the folder."""
+        self._replace(name, data, is_durable=True)
 
     async def open_store(self, name: str) -> Store:
         """Open a RocksDB database in the folder."""

@@ -54,8 +54,13 @@ async def fail(send: Send, error: RoostError, **facts: object) -> None:
     body = encode({"error": error.code, "message": str(error), **error.facts(), **facts})
     headers = []
     if isinstance(error, Overloaded):
-        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+        headers.append(retry_after(error.retry_after_s))
     await answer(send, status_of(error), body, *headers)
+
+
+def retry_after(pause_s: float) -> tuple[bytes, bytes]:
+    """The header that asks a client to come back after `pause_s` seconds, in whole ones, at least one."""
+    return b"retry-after", b"%d" % max(1, math.ceil(pause_s))
 
 
 def status_of(error: RoostError) -> int:

@@ -11,11 +11,10 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -28,18 +27,28 @@ from roost.data.kv import Kv
 from roost.data.kv_vnode import Merge
 from roost.errors import ConfigError, StartFailed
 from roost.limits import REPLICAS
+from roost.live.channel import Payload
+from roost.live.mail import Mail
 from roost.live.presence import Presence
+from roost.live.presence_fetch import Fetch
 from roost.live.pubsub import PubSub
+from roost.live.topic_counts import TopicCounts
 from roost.otp import Child
 from roost.runtime import Runtime
 from roost.runtime.disk import FolderDisk
 from roost.web.answer import Receive, Scope, Send, refuse
-from roost.web.connection import Live
+from roost.web.client_files import PREFIX, TYPES, client_files
+from roost.web.connection import DISCONNECT, Live
+from roost.web.drain import Drainable, drain
 from roost.web.endpoint import SocketEndpoint
 from roost.web.kv import AppRing, KeyValue
 from roost.web.lifespan import Lifespan, State, live
+from roost.web.longpoll import LongPollEndpoint, LongPolls
+from roost.web.mounts import Mounts, clean
 from roost.web.serving import Application, WebServer
+from roost.web.siblings import Sibling
 from roost.web.socket import Socket
+from roost.web.socket_counts import SocketCounts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,19 +67,22 @@ class RunningApp:
         buckets: the buckets of the application, by name.
         rings: the rings of vnodes of the application, by name.
         live: its topics and presences.
+        polls: the sessions of its long polls.
+        mounts: who serves which path.
         address: where it serves the web itself; None under another server.
     """
 
-    def __init__(
-        self, node: Node, live: Live, sockets: Mapping[str, SocketEndpoint], stopped: Callable[[RunningApp], None]
-    ) -> None:
+    def __init__(self, node: Node, live: Live, polls: LongPolls, stopped: Callable[[RunningApp], None]) -> None:
         self.node = node
+        self.polls = polls
         self.kv = Kv(node)
         self.buckets: dict[str, Bucket] = {}
         self.rings: dict[str, VnodeRing[Any, Any]] = {}
         self.live = live
+        self.mounts = Mounts()
         self.address: Address | None = None
-        self._sockets = sockets
+        self._endpoints: dict[str, SocketEndpoint] = {}
+        self._pollings: dict[str, LongPollEndpoint] = {}
         self._stopped = stopped
         self._server: WebServer | None = None
         self._lifespan: Lifespan | None = None
@@ -78,11 +90,62 @@ class RunningApp:
     @property
     def connections(self) -> int:
         """How many clients have a socket here."""
-        return sum(endpoint.connections for endpoint in self._sockets.values())
+        return self.polls.sessions + sum(endpoint.connections for endpoint in self._endpoints.values())
 
-    def socket_at(self, path: str) -> SocketEndpoint | None:
-        """What serves a socket's path, or None."""
-        return self._sockets.get(path)
+    def socket_counts(self) -> tuple[SocketCounts, ...]:
+        """What the sockets of each endpoint are at, by path. O(clients)."""
+        return tuple(self._counts_of(path, endpoint) for path, endpoint in sorted(self._endpoints.items()))
+
+    def topic_counts(self) -> TopicCounts:
+        """What the topics and presences of this node are at. O(topics)."""
+        pubsub, presence, missed = self.live.pubsub, self.live.presence, self.live.mail.missed
+        topics, subscribers = pubsub.sizes()
+        return TopicCounts(
+            topics=topics,
+            subscribers=subscribers,
+            presences=presence.own,
+            lost=pubsub.lost,
+            refused=missed["refused"],
+            unknown=missed["unknown"],
+            failed=missed["failed"],
+            bad=missed["bad"] + pubsub.bad + presence.bad,
+            unfit=self.live.unfit.count,
+            unwanted=pubsub.unwanted,
+        )
+
+    def _counts_of(self, path: str, endpoint: SocketEndpoint) -> SocketCounts:
+        polling = self._pollings.get(path)
+        both = [endpoint.slow_readers] + ([] if polling is None else [polling.slow_readers])
+        return SocketCounts(
+            path=path,
+            sockets=endpoint.connections,
+            channels=sum(len(client.seats) for client in endpoint.clients),
+            polls=self.polls.sessions_at(path),
+            behind=sum(readers.behind for readers in both),
+            waiting_bytes=sum(readers.waiting_bytes for readers in both),
+            dropped=sum(readers.dropped for readers in both),
+            coalesced=sum(readers.coalesced for readers in both),
+            closed_slow=sum(readers.closed for readers in both),
+        )
+
+    def _clients(self) -> list[Drainable]:
+        sockets = [client for endpoint in self._endpoints.values() for client in endpoint.clients]
+        return [*sockets, *self.polls.clients()]
+
+    def open(self, path: str, kind: type[Socket], context: Context) -> None:
+        """Let clients in at a path.
+
+        Args:
+            path: the path of the mount.
+            kind: the Socket class that is served there.
+            context: where the handlers of what clients say run.
+        """
+        endpoint = SocketEndpoint(kind, self.live, context)
+        self._endpoints[path] = endpoint
+        self.mounts.add(path + "/websocket", endpoint)
+        if kind.longpoll:
+            self._pollings[path] = polling = LongPollEndpoint(kind, path, self.polls)
+            self.mounts.add(path + "/longpoll", polling, ("http",))
 
     async def serve(self, app: Application, web: Application | None, address: Address) -> None:
         """Start the web application and listen for browsers.
@@ -104,8 +167,15 @@ class RunningApp:
         logger.info("%s serves http://%s", self.node.name, self.address)
 
     async def stop(self) -> None:
-        """Drain the sockets (close code 1012), let requests finish, stop the web application, then the node."""
+        """Send the clients away (1012), let requests finish, stop the web application, then the node."""
         server, self._server = self._server, None
+        if server is not None:
+            server.refuse()
+        self.polls.refuse()
+        left = await drain(self._clients, self.node.runtime.clock)
+        if left:
+            logger.warning("%s cuts off %d sockets that did not end in time", self.node.name, left)
+        self.polls.cut()
         if server is not None:
             await server.stop()
         lifespan, self._lifespan = self._lifespan, None
@@ -123,7 +193,8 @@ class Roost:
     Args:
         name: what it is called in logs.
         children: processes that each node starts in this order, and keeps running.
-        sockets: a Socket class for each path; clients connect to `<path>/websocket`.
+        sockets: a Socket class for each path; clients connect to `<path>/websocket`. A segment of a path such as
+            `{tenant}` stands for any, and is given to `connect` as a parameter.
         web: any ASGI application, for everything that is not a socket.
     """
 
@@ -137,7 +208,7 @@ class Roost:
     ) -> None:
         self.name = name
         self.children = tuple(children)
-        self.sockets = {_clean(path): kind for path, kind in (sockets or {}).items()}
+        self.sockets = {clean(path): kind for path, kind in (sockets or {}).items()}
         self.web = web
         self._buckets: dict[str, Callable[[Kv], Bucket]] = {}
         self._rings: dict[str, tuple[type[Vnode[Any, Any]], int]] = {}
@@ -215,15 +286,19 @@ class Roost:
         node = Node(config, runtime)
         with node.entered():
             pubsub = PubSub(node.fabric, runtime.clock)
-            presence = Presence(node.fabric, pubsub, runtime.clock)
-            services = Live(node.scheduler, runtime.clock, pubsub, presence)
+            presence = Presence(node.scheduler, node.fabric, pubsub, fetch_for=self._fetch_for)
+            services = Live(node.scheduler, runtime.clock, pubsub, presence, Mail.of(node))
             context = copy_context()
-        sockets = {path + "/websocket": SocketEndpoint(kind, services, context) for path, kind in self.sockets.items()}
-        running = RunningApp(node, services, sockets, self._forget)
+        polls = LongPolls(node.fabric, runtime, services, context, config.cookie)
+        running = RunningApp(node, services, polls, self._forget)
+        for path, kind in self.sockets.items():
+            running.open(path, kind, context)
+        for file in TYPES:
+            running.mounts.add(PREFIX + file, client_files, ("http",))
         for name, make in self._buckets.items():
             running.buckets[name] = make(running.kv)
-        for name, (kind, n) in self._rings.items():
-            running.rings[name] = VnodeRing(node, kind, name, n)
+        for name, (vnode, n) in self._rings.items():
+            running.rings[name] = VnodeRing(node, vnode, name, n)
         self._running[node] = self._only = running
         for child in self.children:
             node.add_child(child)
@@ -237,6 +312,14 @@ class Roost:
             self._forget(running)
             raise
         return running
+
+    def _fetch_for(self, topic: str) -> Fetch | None:
+        """What adds something to the presences of a topic: the hook of the first channel class that has one."""
+        for kind in self.sockets.values():
+            channel = kind.channel_for(topic)
+            if channel is not None and channel.has_fetch():
+                return channel.fetch
+        return None
 
     def _forget(self, running: RunningApp) -> None:
         self._running.pop(running.node, None)
@@ -256,6 +339,30 @@ class Roost:
             raise RuntimeError(f"{self.name} does not run on this node")
         return running
 
+    # Talking to clients
+
+    def broadcast(self, topic: str, event: str, payload: Payload | bytes) -> None:
+        """Send an event to every client on a topic, on all nodes, from anywhere in the program.
+
+        At most once; what a node that is down, or cut off, should have got is lost.
+
+        Raises:
+            TypeError: `payload` is neither an object nor bytes, or holds something that JSON cannot express.
+            RuntimeError: the application does not run here.
+        """
+        self.running().live.pubsub.broadcast(topic, event, payload)
+
+    def disconnect(self, socket_id: str) -> None:
+        """Close every connection whose `Socket.id` is `socket_id`, on all nodes, with 1001.
+
+        Its channels end. Clients connect again by themselves: keep them out in `connect` when they shall stay away.
+        At most once, as a broadcast: connections of a node that is cut off stay.
+
+        Raises:
+            RuntimeError: the application does not run here.
+        """
+        self.broadcast(socket_id, DISCONNECT, {})
+
     # ASGI
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -265,12 +372,13 @@ class Roost:
             await self._lifespan(scope, receive, send)
             return
         running = self.running()
-        if kind == "websocket":
-            endpoint = running.socket_at(scope["path"]) or running.socket_at(_below_root(scope))
-            if endpoint is not None:
-                await _inside(running.node, endpoint, scope, receive, send)
-                return
-        if self.web is not None:
+        found = running.mounts.find(scope)
+        if found is not None:
+            endpoint, variables = found
+            if variables:
+                scope = {**scope, "path_params": {**scope.get("path_params", {}), **variables}}
+            await _inside(running.node, endpoint, scope, receive, send)
+        elif self.web is not None:
             await _inside(running.node, self.web, scope, receive, send)
         elif kind == "http":
             await refuse(send, 404, "not_found", "there is nothing here", path=scope["path"])
@@ -306,20 +414,33 @@ class Roost:
     async def lifespan(self) -> AsyncIterator[RunningApp]:
         """A node for the time of the block, configured by ROOST_* variables, for servers that serve the web themselves.
 
+        In one of several workers of a server it is a member of their cluster: see `roost.web.siblings`.
+
         Raises:
             ConfigError: when a setting makes no sense.
+            OSError: when the disk fails, or an address is taken.
         """
         config = Config.from_env(os.environ)
-        if not config.seeds and multiprocessing.parent_process() is not None:
-            # A server makes its workers with multiprocessing, and each of them gets here.
-            logger.warning(
-                "%s runs in a worker of its server, as a node alone: several workers are several nodes that know "
-                "nothing of each other, and what one has stored the others do not find. Serve with one worker, or use "
-                "`roost run`",
-                self.name,
-            )
-        disk = None if config.data is None else FolderDisk(Path(config.data))
-        running = await self._start(config, Runtime.real(disk))
+        sibling = await Sibling.claim(self.name, config, os.environ)
+        if sibling is None:
+            disk = None if config.data is None else FolderDisk(Path(config.data))
+            async with self._running_on(config, Runtime.real(disk)) as running:
+                yield running
+            return
+        try:
+            await sibling.wait_for_the_first()
+            async with self._running_on(sibling.config, sibling.runtime) as running:
+                try:
+                    await sibling.meet(running.node)
+                    yield running
+                finally:
+                    await sibling.leave()
+        finally:
+            sibling.release()
+
+    @asynccontextmanager
+    async def _running_on(self, config: Config, runtime: Runtime) -> AsyncIterator[RunningApp]:
+        running = await self._start(config, runtime)
         with running.node.entered():
             try:
                 yield running
@@ -327,8 +448,8 @@ class Roost:
                 await running.stop()
 
     def mount(self, app: Starlette) -> None:
-        """Add this application to an existing Starlette or FastAPI application: its sockets, its life, and its node
-        for every request.
+        """Add this application to an existing Starlette or FastAPI application: its sockets, the browser client, its
+        life, and its node for every request.
 
         ::
 
@@ -336,7 +457,7 @@ class Roost:
             roost = Roost("chat", sockets={"/socket": UserSocket})
             roost.mount(fastapi_app)
         """
-        from starlette.routing import Mount
+        from starlette.routing import Mount, Route
 
         inner = app.router.lifespan_context
 
@@ -349,18 +470,8 @@ class Roost:
         app.add_middleware(_Inside, roost=self)
         for number, path in enumerate(self.sockets):
             app.router.routes.insert(number, Mount(path, app=self))
-
-
-def _clean(path: str) -> str:
-    if not path.startswith("/") or path.endswith("/"):
-        raise ConfigError("sockets", f"the path {path!r} must begin with a slash and not end with one")
-    return path
-
-
-def _below_root(scope: Scope) -> str:
-    """The path below where a server has mounted this application."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
+        for file in TYPES:
+            app.router.routes.insert(0, Route(PREFIX + file, self, include_in_schema=False))
 
 
 class _Inside:

@@ -10,18 +10,28 @@ that makes no progress for BODY_SILENCE_S, end the connection.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from roost.limits import BODY_SILENCE_S, HEAD_BYTES_MAX, HEAD_S
 
+LINGER_S: Final = 1.0
+"""How long a client that was refused may take to see it."""
+
 
 class Cork:
-    """A transport that collects what is written in one turn; everything else goes to the real one."""
+    """A transport that collects what is written in one turn; everything else goes to the real one.
+
+    Attributes:
+        lingers: whether `close` lets the client see what was written before the connection ends. One that is closed
+            while something unread has arrived is reset, and the client may lose the answer.
+    """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self.transport = transport
+        self.lingers = False
+        self._is_ending = False
         self._loop = loop
         self._parts: list[bytes] = []
 
@@ -43,13 +53,22 @@ class Cork:
         if parts:
             data = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
-            if not self.transport.is_closing():
+            if not self.is_closing():
                 self.transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is sent."""
+        return self._is_ending or self.transport.is_closing()
 
     def close(self) -> None:
         """Close after everything is written."""
         self.flush()
-        self.transport.close()
+        if self.lingers and not self.is_closing() and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._is_ending = True
+            self._loop.call_later(LINGER_S, self.transport.close)
+        else:
+            self.transport.close()
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -58,6 +77,7 @@ class HttpProtocol(HttpToolsProtocol):
     _in_head = True
     _head_bytes = 0
     _cut: asyncio.TimerHandle | None = None
+    _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Put the cork on."""
@@ -66,6 +86,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Act on what has arrived, and see to it that the rest of the request arrives in time."""
+        if self._is_refused:
+            return
         if self._in_head:
             self._head_bytes += len(data)
         else:
@@ -75,9 +97,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._in_time()
         elif self._in_head and self._head_bytes > HEAD_BYTES_MAX:
             self.send_400_response(f"The head of the request is over {HEAD_BYTES_MAX} bytes.")
-            self._in_time()
         elif self._cut is None and (not self._in_head or self._head_bytes):
             self._cut = self.loop.call_later(HEAD_S if self._in_head else BODY_SILENCE_S, self._too_slow)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, and read nothing that follows."""
+        self._is_refused = True
+        cast("Cork", self.transport).lingers = True
+        self._in_time()
+        super().send_400_response(msg)
 
     def on_headers_complete(self) -> None:
         """The head has arrived."""

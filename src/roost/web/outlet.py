@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from roost.errors import Overloaded
-from roost.limits import SOCKET_BUFFER_BYTES_MAX
+from roost.core.backlog import Backlog, CloseSlow, SlowReaders
+from roost.limits import SOCKET_WRITE_BYTES
 from roost.otp import GenServer, Scheduler, cast
+from roost.runtime.clock import Clock, Timer
 from roost.wire import phoenix
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -16,6 +17,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 TOO_SLOW = 1013
 """The close code of a client that does not read (RFC 6455 registry: Try Again Later)."""
+CLOSING_S: Final = 3.0
+"""How long a client may take to read what it was sent before a close, and to answer that, before it is given up."""
 
 logger = logging.getLogger("roost.socket")
 
@@ -46,15 +49,20 @@ class Outlet(Protocol):
 class _Sender(GenServer):
     """Awaits the server's `send`, one message at a time."""
 
-    def init(self, send: Send, sent: Callable[[int], None]) -> None:
+    def init(self, send: Send, sent: Callable[[], None]) -> None:
         self._send = send
         self._sent = sent
 
     @cast
-    async def transmit(self, frame: bytes) -> None:
-        """Send one text frame."""
-        await self._give({"type": "websocket.send", "text": phoenix.text_of(frame)})
-        self._sent(len(frame))
+    async def transmit(self, frames: list[bytes]) -> None:
+        """Send some ready frames."""
+        for frame in frames:
+            is_binary, content = phoenix.opened(frame)
+            if is_binary:
+                await self._give({"type": "websocket.send", "bytes": content})
+            else:
+                await self._give({"type": "websocket.send", "text": content.decode()})
+        self._sent()
 
     @cast
     async def hang_up(self, code: int) -> None:
@@ -70,50 +78,70 @@ class _Sender(GenServer):
 
 
 class PortableOutlet:
-    """Frames go out through ASGI's `send`, by a process of their own, so that a broadcast waits for nobody."""
+    """Frames go out through ASGI's `send`, by a process of their own, so that a broadcast waits for nobody.
 
-    __slots__ = ("_closing", "_sender", "_waiting_bytes")
+    While the server does not return from `send`, further frames wait in a `core.backlog`. Nothing tells whether that
+    is because the client does not read: what is written within one turn waits in any case, and counts as behind.
 
-    def __init__(self, sender: _Sender) -> None:
+    A close waits its turn, too. The connection of a client that does not read on may stay for as long as TCP is
+    patient, so that after CLOSING_S nothing is kept for it any more.
+    """
+
+    __slots__ = ("_backlog", "_clock", "_close_code", "_given_up", "_is_closing", "_is_sending", "_patience", "_sender")
+
+    def __init__(self, sender: _Sender, readers: SlowReaders, clock: Clock, given_up: Callable[[], object]) -> None:
         self._sender = sender
-        self._waiting_bytes = 0
-        self._closing = False
+        self._backlog = Backlog(readers)
+        self._clock = clock
+        self._given_up = given_up
+        self._patience: Timer | None = None
+        self._is_sending = False
+        self._is_closing = False
+        self._close_code: int | None = None
 
     @classmethod
-    async def open(cls, scheduler: Scheduler, send: Send) -> PortableOutlet:
-        """An outlet with its sender running."""
+    async def open(
+        cls, scheduler: Scheduler, send: Send, given_up: Callable[[], object], readers: SlowReaders | None = None
+    ) -> PortableOutlet:
+        """An outlet with its sender running.
+
+        Args:
+            scheduler: the node's.
+            send: ASGI's.
+            given_up: called when the connection is not `lost` within CLOSING_S of its close; nothing is sent any more.
+            readers: the policy for a client that does not read, and where it is counted; `CloseSlow()` when not given.
+        """
         outlets: list[PortableOutlet] = []
         with scheduler.entered():
-            sender = await _Sender.start(send, lambda size: outlets[0]._sent(size))
-        outlets.append(cls(sender))
+            sender = await _Sender.start(send, lambda: outlets[0]._sent())
+        clock = scheduler.runtime.clock
+        outlets.append(cls(sender, readers or SlowReaders(CloseSlow(), phoenix.look), clock, given_up))
         return outlets[0]
 
     def write(self, frame: bytes) -> None:
-        """Queue one frame; a client with more than SOCKET_BUFFER_BYTES_MAX waiting is closed instead."""
-        if self._closing:
+        """Send one frame as soon as the server takes it; a client that is over its budget is closed instead."""
+        if self._is_closing:
             return
-        self._waiting_bytes += len(frame)
-        if self._waiting_bytes > SOCKET_BUFFER_BYTES_MAX:
-            logger.warning("closing a socket that does not read: %d bytes wait", self._waiting_bytes)
-            self.close(TOO_SLOW)
-            return
-        try:
-            self._sender.transmit(frame)
-        except Overloaded:
+        if not self._is_sending:
+            self._is_sending = True
+            self._sender.transmit([frame])
+        elif not self._backlog.add(frame):
+            logger.warning("closing a socket that does not read")
             self.close(TOO_SLOW)
 
     def flush(self) -> None:
         """The sender sends as fast as the server lets it; nothing to do here."""
 
     def close(self, code: int) -> None:
-        """Close after what is queued; at once when the client does not read."""
-        if self._closing:
+        """Close after what waits. A client that is not gone within CLOSING_S is given up."""
+        if self._is_closing:
             return
-        self._closing = True
-        try:
+        self._is_closing = True
+        self._patience = self._clock.call_later(CLOSING_S, self._give_up)
+        if self._backlog:
+            self._close_code = code
+        else:
             self._sender.hang_up(code)
-        except Overloaded:
-            self._sender.exit("kill")
 
     def pause(self) -> None:
         """The endpoint reads no further while a connection is busy; nothing to do here."""
@@ -123,8 +151,24 @@ class PortableOutlet:
 
     def lost(self) -> None:
         """The connection is gone: stop the sender."""
-        self._closing = True
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        self._is_closing = True
+        self._close_code = None
+        self._backlog.clear()
         self._sender.exit("kill")
 
-    def _sent(self, size_bytes: int) -> None:
-        self._waiting_bytes -= size_bytes
+    def _give_up(self) -> None:
+        self.lost()
+        self._given_up()
+
+    def _sent(self) -> None:
+        frames = self._backlog.take(SOCKET_WRITE_BYTES)
+        if frames:
+            self._sender.transmit(frames)
+            return
+        self._is_sending = False
+        if self._close_code is not None:
+            self._sender.hang_up(self._close_code)
+            self._close_code = None

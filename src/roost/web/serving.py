@@ -24,6 +24,8 @@ from roost.web.frames import FrameProtocol
 
 DRAIN_S: Final = 2.0
 """How long running requests and closing sockets may take when the server stops."""
+CUT_S: Final = 0.5
+"""How much of that there is at least after the sockets were sent away."""
 POLL_S: Final = 0.01
 KEEP_ALIVE_S: Final = 60
 """How long an idle HTTP connection stays open."""
@@ -48,6 +50,7 @@ class WebServer:
         self._app_state = {} if state is None else state
         self._state = ServerState()
         self._listener: Listener | None = None
+        self._refused_at: float | None = None
         self._config = uvicorn.Config(
             app,
             http=HttpProtocol,
@@ -81,15 +84,29 @@ class WebServer:
         self._listener = await self._runtime.net.listen(address, self._accept)
         return self._listener.address
 
-    async def stop(self) -> None:
-        """Accept nobody any more, tell sockets to reconnect (1012), let requests finish, then cut what is left."""
+    def refuse(self) -> None:
+        """Accept nobody any more, and let each HTTP connection end with the request that it serves."""
         if self._listener is None:
             return
         self._listener.close()
+        if self._refused_at is None:
+            self._refused_at = self._runtime.clock.now()
+        for connection in list(self._state.connections):
+            if isinstance(connection, HttpProtocol):
+                connection.shutdown()
+
+    async def stop(self) -> None:
+        """Accept nobody any more, tell sockets to reconnect (1012), let requests finish, then cut what is left.
+
+        Requests have DRAIN_S since the first call of this, or of `refuse`.
+        """
+        self.refuse()
+        if self._refused_at is None:
+            return
         state, clock = self._state, self._runtime.clock
         for connection in list(state.connections):
             connection.shutdown()
-        deadline = clock.now() + DRAIN_S
+        deadline = max(self._refused_at + DRAIN_S, clock.now() + CUT_S)
         while (state.connections or state.tasks) and clock.now() < deadline:
             await clock.sleep(POLL_S)
         for connection in list(state.connections):

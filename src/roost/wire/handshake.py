@@ -30,14 +30,20 @@ from typing import Final, Literal
 
 import msgspec
 
+from roost.core.interest import BUCKETS
 from roost.errors import HandshakeRefused
+from roost.limits import PRESENCE_SHARDS
 
 PROTOCOL_VERSION: Final = 2
 PROTOCOL_VERSION_MIN: Final = 1
 PROBE_VERSION: Final = 2
 """The first version whose peers know Probe and Doubt."""
-FEATURES: Final[tuple[str, ...]] = ()
-"""What this release can do beyond its version: nothing yet."""
+TOPICS: Final = f"topics/{BUCKETS}"
+"""Topics fall into so many buckets. A node that makes it another number cannot be told which topics are wanted."""
+PRESENCES: Final = f"presences/{PRESENCE_SHARDS}"
+"""Presences are divided into so many shards. A node that makes it another number cannot be told of any."""
+FEATURES: Final[tuple[str, ...]] = (TOPICS, PRESENCES)
+"""What this release can do beyond its version."""
 NONCE_BYTES: Final = 32
 OTHER_CLUSTER: Final = "is a member of another cluster of this name"
 """What is said of a node that is told by its cluster's identity; it passes by itself while the node joins."""

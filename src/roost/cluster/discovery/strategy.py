@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from roost.cluster.discovery.dns import Dns
 from roost.cluster.discovery.kubernetes import Kubernetes
+from roost.cluster.discovery.siblings import Siblings
 from roost.cluster.discovery.static import Static
 from roost.cluster.discovery.zenoh import Zenoh
 from roost.cluster.fabric import Fabric
@@ -51,6 +53,8 @@ def strategy(config: Config, runtime: Runtime, fabric: Fabric, on_found: OnFound
             return Dns(runtime.net, Address.parse(rest))
         if kind == "kubernetes" and rest:
             return Kubernetes.parse(rest, lambda: KubernetesApi.in_cluster(os.environ))
+        if kind == "siblings" and rest:
+            return Siblings(Path(rest))
         if kind == "zenoh" and colon:
             return Zenoh(rest, config, fabric.incarnation, on_found, on_doubt)
     except ValueError as error:
@@ -58,5 +62,5 @@ def strategy(config: Config, runtime: Runtime, fabric: Fabric, on_found: OnFound
     raise ConfigError(
         "ROOST_DISCOVERY",
         f"{config.discovery!r} is none of static:host:port,..., dns:name:port, "
-        "kubernetes:namespace/selector:port and zenoh:[file]",
+        "kubernetes:namespace/selector:port, siblings:folder and zenoh:[file]",
     )

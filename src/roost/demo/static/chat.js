@@ -1,7 +1,7 @@
 // @ts-check
 /** The chat room: one channel, its messages, and who is here. */
 
-import { Presence, PushError } from "./roost.js";
+import { Presence, PushError } from "/roost/roost.js";
 
 /** @typedef {{ id: string, name: string, body: string, at: number, node: string }} Message */
 
@@ -67,7 +67,7 @@ export class Chat {
   #send = find("send", HTMLButtonElement);
   #rename = find("rename", HTMLButtonElement);
   #keysHint = find("keys-hint", HTMLElement);
-  /** @type {import("./roost.js").Channel | null} */
+  /** @type {import("/roost/roost.js").Channel | null} */
   #channel = null;
   /** @type {Map<string, HTMLElement>} */
   #shown = new Map();
@@ -75,7 +75,7 @@ export class Chat {
   #me = localStorage.getItem(NAME_KEY) ?? "";
 
   /**
-   * @param {import("./roost.js").Socket} socket
+   * @param {import("/roost/roost.js").Socket} socket
    * @param {import("./nodes.js").Nodes} nodes
    */
   constructor(socket, nodes) {
@@ -260,7 +260,7 @@ export class Chat {
     this.#newest.hidden = true;
   }
 
-  /** @param {import("./roost.js").Present[]} present */
+  /** @param {import("/roost/roost.js").Present[]} present */
   #showPeople(present) {
     const items = present.map(({ key, metas }) => {
       const item = element("li", "person");

@@ -5,7 +5,7 @@ import { Chat } from "./chat.js";
 import { Explorer } from "./explorer.js";
 import { Nodes, shortName, webOf } from "./nodes.js";
 import { RingView } from "./ring.js";
-import { Socket } from "./roost.js";
+import { Socket } from "/roost/roost.js";
 
 /** @typedef {import("./nodes.js").Ring} Ring */
 

@@ -80,7 +80,7 @@ export class Explorer {
   #lookups = 0;
 
   /**
-   * @param {import("./roost.js").Socket} socket whose endpoint also answers HTTP
+   * @param {import("/roost/roost.js").Socket} socket whose endpoint also answers HTTP
    * @param {import("./ring.js").RingView} ring
    */
   constructor(socket, ring) {

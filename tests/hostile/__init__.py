@@ -1,0 +1,1 @@
+"""Clients that do what no honest client does, against a real node."""

@@ -17,6 +17,8 @@ from benchmarks.line import percentile
 
 CONNECTING = 64
 """Sockets that connect at the same time."""
+BEAT_S = 0.2
+"""How long the answers to the heartbeats of a crowd may take, before it is measured."""
 JOIN_S = 20.0
 """How long connecting and joining may take."""
 
@@ -171,8 +173,17 @@ class Crowd:
         if self._broken:
             raise Failed(self._broken)
 
+    async def _beat(self) -> None:
+        """Show the server that all are alive: between two turns of this crowd, those of the others take their time."""
+        beat = self.dialect.beat()
+        if beat is not None:
+            for browser in self.browsers:
+                browser.say(beat)
+            await asyncio.sleep(BEAT_S)
+
     async def ask(self, window_s: float, callers: int) -> Sample:
         """Let the first `callers` sockets ask, each again when it is answered."""
+        await self._beat()
         free = self.browsers[:callers]
 
         async def ask() -> None:
@@ -206,6 +217,7 @@ class Crowd:
 
         The rate is of deliveries, one per socket and broadcast; the latency is until the last socket has it.
         """
+        await self._beat()
         self._counts, self._latencies = {}, []
         self._idle.clear()
         start = perf_counter()

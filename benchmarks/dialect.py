@@ -55,6 +55,9 @@ class Dialect(Protocol):
     def pong(self, text: bytes) -> bytes | None:
         """What must be said to a message of the server so that it does not close the socket."""
 
+    def beat(self) -> bytes | None:
+        """What must be said now and then so that the server does not close the socket; None when nothing."""
+
 
 class Phoenix:
     """Our server, and a bare one that speaks just enough of the protocol."""
@@ -91,6 +94,10 @@ class Phoenix:
         """The server asks for nothing."""
         return None
 
+    def beat(self) -> bytes | None:
+        """A heartbeat, without a reference that could be mistaken for a request's."""
+        return _encode((None, None, "phoenix", "heartbeat", {}))
+
 
 class Consumer:
     """Django Channels, with the consumer in `channels_room`, which joins a socket when it connects."""
@@ -118,6 +125,10 @@ class Consumer:
 
     def pong(self, text: bytes) -> bytes | None:
         """The server asks for nothing."""
+        return None
+
+    def beat(self) -> bytes | None:
+        """The server waits for ever."""
         return None
 
 
@@ -149,3 +160,7 @@ class SocketIo:
     def pong(self, text: bytes) -> bytes | None:
         """Engine.IO's own heartbeat."""
         return b"3" if text == b"2" else None
+
+    def beat(self) -> bytes | None:
+        """The server asks when it wants to know."""
+        return None

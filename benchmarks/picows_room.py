@@ -41,6 +41,8 @@ class _Socket(WSListener):
             sockets[transport.underlying_transport] = None
         elif event == ASK:
             response = payload
+        elif event == "heartbeat":
+            pass
         else:
             broadcast = framed(_encode((None, None, topic, event, payload)))
             for socket in sockets:

@@ -13,6 +13,38 @@ def test_a_topic_has_its_star_at_the_end_or_nowhere(topic: str) -> None:
         type("Room", (Channel,), {}, topic=topic)
 
 
+def test_two_handlers_of_one_event_are_refused() -> None:
+    with pytest.raises(TypeError, match="one and two both declare 'say'"):
+
+        class Said(Channel, topic="said"):
+            @event("say")
+            def one(self, payload: object) -> None: ...
+
+            @event("say")
+            def two(self, payload: object) -> None: ...
+
+    with pytest.raises(TypeError, match="one and two both declare 'said'"):
+
+        class Heard(Channel, topic="heard"):
+            @intercept("said")
+            def one(self, payload: object) -> None: ...
+
+            @intercept("said")
+            def two(self, payload: object) -> None: ...
+
+
+def test_a_subclass_may_handle_an_event_of_its_base_anew() -> None:
+    class Base(Channel, topic="base"):
+        @event("say")
+        def say(self, payload: object) -> None: ...
+
+    class Loud(Base, topic="loud"):
+        @event("say")
+        def shout(self, payload: object) -> None: ...
+
+    assert Loud.__events__["say"].function.__name__ == "shout"
+
+
 def test_init_may_not_wait() -> None:
     async def init(self: Channel, topic: str, seat: object) -> None: ...
 

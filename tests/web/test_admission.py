@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from roost.core.backlog import DropOldest
 from roost.errors import ConfigError, Overloaded, Refusal
 from roost.web import admission as admission_module
 from roost.web.admission import Admitted, Connects, Denied, admit, serializer_of
@@ -464,6 +465,8 @@ def test_a_class_cannot_switch_off_both_protections() -> None:
         ("subprotocols", [""]),
         ("subprotocols", ["base64url.bearer.phx.x"]),
         ("longpoll", None),
+        ("slow_reader", "drop"),
+        ("slow_reader", DropOldest),
         ("channels", [object]),
     ],
 )

@@ -28,7 +28,8 @@ def event(name: str) -> Callable[[HandlerT], HandlerT]:
     """Declare the handler of one event of the client.
 
     It takes the payload: a dict that is its own, or bytes when the client has sent those. It returns the payload of
-    the reply, None for an empty one, or a `Status`; it raises a Refusal for an error reply, NoReply for none.
+    the reply, None for an empty one, or a `Status`; it raises a Refusal for an error reply, NoReply for none. A class
+    that declares an event twice is refused with TypeError; one that inherits it may declare it anew.
     """
     return _mark(_EVENT, name)
 
@@ -130,7 +131,11 @@ def _put_off(channel: Channel) -> object:
 
 def _declared(cls: type[Channel], kind: str) -> Iterator[tuple[str, FunctionType]]:
     for base in reversed(cls.__mro__):
+        names: dict[str, FunctionType] = {}
         for member in vars(base).values():
             name = getattr(member, kind, None)
             if isinstance(name, str) and isinstance(member, FunctionType):
+                other = names.setdefault(name, member)
+                if other is not member:
+                    raise TypeError(f"{base.__name__}: {other.__name__} and {member.__name__} both declare {name!r}")
                 yield name, member

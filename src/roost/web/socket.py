@@ -19,7 +19,7 @@ import re
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Self
 
-from roost.core.backlog import CloseSlow, Policy
+from roost.core.backlog import CloseSlow, Coalesce, DropOldest, Policy
 from roost.errors import ConfigError, Refusal
 from roost.limits import CHANNELS_PER_SOCKET_MAX, LONGPOLL_WINDOW_S, SOCKET_FRAME_BYTES_MAX, SOCKET_IDLE_S
 from roost.live.channel import Channel
@@ -153,6 +153,9 @@ def _check(kind: type[Socket]) -> None:
         raise ConfigError(f"{name}.check_csrf", "check_origin and check_csrf cannot both be off: any page could act")
     if not isinstance(kind.longpoll, bool):
         raise ConfigError(f"{name}.longpoll", f"{kind.longpoll!r} is neither True nor False")
+    policy: object = kind.slow_reader
+    if not isinstance(policy, CloseSlow | DropOldest | Coalesce):
+        raise ConfigError(f"{name}.slow_reader", f"{policy!r} is none of CloseSlow(), DropOldest() and Coalesce()")
     _between(f"{name}.channels_max", kind.channels_max, CHANNELS_PER_SOCKET_MAX)
     _between(f"{name}.frame_bytes_max", kind.frame_bytes_max, SOCKET_FRAME_BYTES_MAX)
     _positive(f"{name}.idle_s", kind.idle_s, math.inf)

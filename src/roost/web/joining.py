@@ -37,8 +37,8 @@ class Joining:
         held_bytes: what they are together.
         farewell: frames about channels that had the topic before; they follow the answer.
         postponed: what the client has said to a channel that has not even begun.
-        predecessor: the seat that has to end before this one begins.
         owed: what that costs, by `cost_of`.
+        predecessor: the seat that has to end before this one begins.
         params: what the client joins with.
         cost: what the join itself costs.
     """

@@ -52,5 +52,5 @@ async def run(plan: Plan) -> list[Line]:
 
 
 def _line(name: str, unit: str, turns: Sequence[Sequence[Sample]], others: Sequence[str], what: str) -> Line:
-    note = f"{what}; reference: a bare picows server; generator: picows, one process, which has more to do than the bare side"
+    note = f"{what}; reference: a bare picows server; generator: picows, one process, and busier than that"
     return Line(name, unit, [], note, [rates(side) for side in turns[:2]], beside(others, turns[0], turns[2:]))

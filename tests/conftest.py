@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from typing import cast
 
 import pytest
+from hypothesis import settings
 
 from roost.sim import run
 
@@ -21,7 +22,9 @@ ALONE = "real"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
+    """Declare the marker, and let no example of a property fail because the machine is busy."""
+    settings.register_profile("untimed", parent=settings.default, deadline=None)
+    settings.load_profile("untimed")
     config.addinivalue_line("markers", "virtual_time(seed=0): run this async test in virtual time")
 
 
